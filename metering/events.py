@@ -1,0 +1,76 @@
+"""What an event is: the checks of one event's content, without clock and database."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from plans.refusals import InvalidInput, Refusal
+
+LONGEST_NAME = 255
+MOST_PROPERTY_BYTES = 16 * 1024
+VALUE_DIGITS = 18
+VALUE_DECIMALS = 6
+FURTHEST_AHEAD = timedelta(minutes=5)
+EARLIEST_YEAR = 1970
+_LARGEST_VALUE = Decimal(10) ** VALUE_DIGITS
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?")
+
+
+class InvalidEvent(InvalidInput):
+    """An event's content cannot be accepted."""
+
+    code = "invalid_event"
+
+
+class TimestampInFuture(Refusal):
+    """An event claims to have happened more than five minutes from now."""
+
+    code = "timestamp_in_future"
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to record. Exactly one of `value` and `text_value` is set; `properties` is JSON text of an object.
+
+    `customer_id` is our public id. `occurred_at` is what the client said, or None.
+    """
+
+    event_name: str
+    customer_id: str | None
+    external_customer_id: str | None
+    value: Decimal | None
+    text_value: str | None
+    occurred_at: datetime | None
+    idempotency_key: str
+    properties: str
+
+
+def read_value(value: Any) -> Decimal:
+    """Read an event's value, a number or a text of one, at most 18 digits before and 6 after the point."""
+    if isinstance(value, str):
+        if not _DECIMAL.fullmatch(value):
+            raise InvalidEvent.at("eventValue", "must be a number, such as 1 or 0.25.")
+        value = Decimal(value)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise InvalidEvent.at("eventValue", "must be a number, such as 1 or 0.25.")
+    number = Decimal(value)
+    if not number.is_finite() or abs(number) >= _LARGEST_VALUE:
+        raise InvalidEvent.at("eventValue", f"must have at most {VALUE_DIGITS} digits before the point.")
+    # A value this small or this long never reaches the arithmetic: `normalize` works within 28 digits.
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -VALUE_DECIMALS and number % Decimal("0.000001") != 0:
+        raise InvalidEvent.at("eventValue", f"must have at most {VALUE_DECIMALS} decimals.")
+    return number
+
+
+def check_timestamp(occurred_at: datetime, *, at: datetime) -> None:
+    """Raise TimestampInFuture for an instant more than five minutes after `at`, InvalidEvent for one before 1970."""
+    if occurred_at > at + FURTHEST_AHEAD:
+        raise TimestampInFuture(
+            "eventTimestamp is more than 5 minutes in the future. Send the instant at which the event happened.",
+            details=[{"path": "eventTimestamp", "message": "is more than 5 minutes in the future."}],
+        )
+    if occurred_at.year < EARLIEST_YEAR:
+        raise InvalidEvent.at("eventTimestamp", f"must not lie before {EARLIEST_YEAR}.")

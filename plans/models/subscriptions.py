@@ -1,0 +1,219 @@
+from datetime import datetime
+from functools import partial
+
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import RangeOperators
+from django.db import models
+from django.db.models import F, Func, Q, Value
+
+from plans.ids import new_public_id, public_id_field
+from plans.json_values import NumberKeepingEncoder
+from plans.models.customers import Customer
+from plans.models.features import Feature
+from plans.models.metrics import Metric
+from plans.models.plans import Overage, Plan
+from plans.models.prices import Frequency, Price, PriceComponent
+from plans.periods import Clock
+
+
+class SubscriptionStatus(models.TextChoices):
+    ACTIVE = "active"
+    PAUSED = "paused"
+    PAST_DUE = "past_due"
+    UNPAID = "unpaid"
+    CANCELED = "canceled"
+
+
+# The states in which the plan's features answer yes; `past_due` stays entitled until dunning has ended.
+ENTITLED_STATUSES = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAST_DUE)
+
+
+class SubscriptionQuerySet(models.QuerySet["Subscription"]):
+    def live(self) -> "SubscriptionQuerySet":
+        """Subscriptions that have not ended and are not deleted."""
+        return self.filter(ended_at__isnull=True, deleted_at__isnull=True)
+
+    def entitling(self) -> "SubscriptionQuerySet":
+        """Live subscriptions whose features and grants count."""
+        return self.live().filter(status__in=ENTITLED_STATUSES)
+
+
+class Subscription(models.Model):
+    """What a customer agreed to: one plan version at one price, from an instant on."""
+
+    public_id = public_id_field("sub_int_")
+    stable_subscription_id = models.CharField(
+        max_length=48, db_index=True, editable=False, default=partial(new_public_id, "sub_stable_")
+    )
+    version_number = models.PositiveIntegerField(default=1)
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="subscriptions")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="subscriptions")
+    status = models.CharField(max_length=16, choices=SubscriptionStatus, default=SubscriptionStatus.ACTIVE)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    cancel_at_period_end = models.BooleanField(default=False)
+    beside_others = models.BooleanField(
+        default=False, help_text="Created with the wish to have several subscriptions at once."
+    )
+    metadata = models.JSONField(default=dict, blank=True, encoder=NumberKeepingEncoder)
+    created_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = SubscriptionQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["customer"],
+                condition=Q(ended_at__isnull=True, deleted_at__isnull=True, beside_others=False),
+                name="customer_has_one_live_subscription",
+            ),
+            models.UniqueConstraint(
+                fields=["stable_subscription_id", "version_number"], name="subscription_version_is_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class SubscriptionItem(models.Model):
+    """One clock of a subscription: a component's, or (without component) that of a metric which the plan gives but
+    does not price, such as one with a hard cap.
+
+    `clock_started_at` is the instant from which the clock counts its boundaries; `included_units` are the metered units
+    that each of its periods has before any credit is asked. `ended_at` repeats the subscription's
+    end so that the database can say that no two live items of a customer meter the same metric.
+    """
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="items")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    component = models.ForeignKey(
+        PriceComponent, on_delete=models.PROTECT, null=True, blank=True, related_name="items"
+    )
+    metric = models.ForeignKey(Metric, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    frequency = models.CharField(max_length=8, choices=Frequency)
+    interval = models.PositiveSmallIntegerField(default=1)
+    clock_started_at = models.DateTimeField()
+    included_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["subscription", "component"], name="subscription_has_component_once"),
+            models.UniqueConstraint(
+                fields=["customer", "metric"],
+                condition=Q(ended_at__isnull=True, metric__isnull=False),
+                name="customer_metric_is_metered_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(component__isnull=False) | Q(metric__isnull=False), name="item_has_component_or_metric"
+            ),
+        ]
+
+    @property
+    def clock(self) -> Clock:
+        """The rule that gives the boundaries of this item's periods."""
+        return Clock(frequency=self.frequency, interval=self.interval)
+
+    def __str__(self) -> str:
+        return f"{self.subscription}: {self.component or self.metric}"
+
+
+class SubscriptionPeriodQuerySet(models.QuerySet["SubscriptionPeriod"]):
+    def due(self, at: datetime) -> "SubscriptionPeriodQuerySet":
+        """Periods whose billing instant has come and which no close has gathered yet."""
+        return self.filter(bill_at__lte=at, closed_at__isnull=True)
+
+
+class SubscriptionPeriod(models.Model):
+    """A stored stretch `[start_at, end_at)` of an item's clock, and what it was closed and settled with.
+
+    `number` counts the boundaries of the item's clock, from 0. `bill_at` is the instant at which it is due on an invoice: its start when billed in advance, its end when billed in
+    arrears. `closed_at` is NULL until a close has gathered it, `settled_at` until its usage is final; then
+    `settled_usage` is the usage that was rated, in metered units, of which `settled_included` were included and
+    `settled_credited` burned grants.
+    """
+
+    item = models.ForeignKey(SubscriptionItem, on_delete=models.PROTECT, related_name="periods")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="periods")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    metric = models.ForeignKey(Metric, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    number = models.PositiveIntegerField()
+    start_at = models.DateTimeField()
+    end_at = models.DateTimeField()
+    bill_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+    settled_usage = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
+    settled_included = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
+    settled_credited = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
+
+    objects = SubscriptionPeriodQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["item", "number"], name="period_number_is_unique"),
+            models.CheckConstraint(condition=Q(end_at__gt=F("start_at")), name="period_ends_after_its_start"),
+            # An equality on bigint needs btree_gist in a gist index; a range of one number does not.
+            ExclusionConstraint(
+                name="periods_of_an_item_do_not_overlap",
+                expressions=[
+                    (Func("item", "item", Value("[]"), function="int8range"), RangeOperators.EQUAL),
+                    (Func("start_at", "end_at", function="tstzrange"), RangeOperators.OVERLAPS),
+                ],
+            ),
+            models.CheckConstraint(
+                condition=Q(settled_at=None, settled_usage=None, settled_included=None, settled_credited=None)
+                | Q(
+                    settled_at__isnull=False,
+                    settled_usage__gte=F("settled_included") + F("settled_credited"),
+                    settled_included__gte=0,
+                    settled_credited__gte=0,
+                )
+                | Q(settled_at__isnull=False, metric=None),
+                name="settled_period_says_with_what",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["bill_at"], condition=Q(closed_at__isnull=True), name="period_due"),
+            models.Index(
+                fields=["customer", "metric", "start_at"],
+                condition=Q(settled_at__isnull=True),
+                name="period_unsettled",
+            ),
+            models.Index(fields=["customer", "metric", "end_at"], name="period_of_metric"),
+            models.Index(fields=["subscription", "start_at"], name="period_of_subscription"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.start_at:%Y-%m-%d}–{self.end_at:%Y-%m-%d}"
+
+
+class FeatureSource(models.TextChoices):
+    PLAN = "plan"
+    OVERRIDE = "override"
+
+
+class SubscriptionFeature(models.Model):
+    """A feature as it was sold with a subscription: the copy that entitlements are read from."""
+
+    public_id = public_id_field("subfe_")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="subscription_features")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
+    feature = models.ForeignKey(Feature, on_delete=models.PROTECT, related_name="+")
+    value = models.JSONField(encoder=NumberKeepingEncoder)
+    overage = models.CharField(max_length=8, choices=Overage, default=Overage.BLOCK)
+    source = models.CharField(max_length=8, choices=FeatureSource, default=FeatureSource.PLAN)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription", "feature", "source"], name="subscription_has_feature_once_per_source"
+            )
+        ]
+        indexes = [models.Index(fields=["customer", "feature"], name="subscription_feature_customer")]
+
+    def __str__(self) -> str:
+        return f"{self.subscription}: {self.feature}"

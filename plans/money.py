@@ -1,0 +1,65 @@
+"""Money is integer minor units; everything before the one rounding per line is an exact Decimal."""
+
+from collections.abc import Callable
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from babel.numbers import get_currency_precision, list_currencies
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Wide enough for a sum of numeric(38,6) times a price of numeric(30,12); anything that would round is an error.
+EXACT = Context(prec=200, traps=[InvalidOperation, Overflow, Inexact])
+# Minor units by the convention of payment providers (ISO 4217) where the display data of babel differs from it.
+_PROVIDER_EXPONENTS = {
+    "AFN": 2, "ALL": 2, "IRR": 2, "KPW": 2, "LAK": 2, "LBP": 2, "MMK": 2, "RSD": 2, "SOS": 2, "SYP": 2, "YER": 2,
+    "IQD": 3, "MGA": 0, "UGX": 0,
+}  # fmt: skip
+
+
+def exactly(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function compute under `EXACT`, so that Python's default of 28 digits never rounds in silence."""
+
+    @wraps(function)
+    def computing_exactly(*args: P.args, **kwargs: P.kwargs) -> R:
+        with localcontext(EXACT):
+            return function(*args, **kwargs)
+
+    return computing_exactly
+
+
+def round_cents(amount: Decimal) -> int:
+    """Round an exact amount of minor units half away from zero: 0.5 → 1, −0.5 → −1. The only rounding of money."""
+    with localcontext(EXACT) as context:
+        context.traps[Inexact] = False
+        return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def is_currency(code: str) -> bool:
+    """Tell whether `code` is a known ISO 4217 code in upper case."""
+    return code in list_currencies()
+
+
+def currency_exponent(code: str) -> int:
+    """The number of decimals between a currency's major and minor unit: USD 2, JPY 0, KWD 3."""
+    return _PROVIDER_EXPONENTS.get(code, get_currency_precision(code))
+
+
+@exactly
+def minor_units(major: Decimal, currency: str) -> Decimal:
+    """Convert an amount in major units to minor ones; the result has a fraction when `major` is finer than that."""
+    return major.scaleb(currency_exponent(currency))
+
+
+@exactly
+def major_units(cents: Decimal | int, currency: str) -> Decimal:
+    """Convert an amount in minor units to major ones."""
+    return Decimal(cents).scaleb(-currency_exponent(currency))
+
+
+def plain_number(value: Decimal) -> str:
+    """Write a Decimal without exponent and without trailing zeros: 12500.000000 → 12500."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

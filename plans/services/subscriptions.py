@@ -1,0 +1,207 @@
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from plans.models import (
+    ComponentKind,
+    Customer,
+    PlanFeature,
+    Price,
+    Subscription,
+    SubscriptionFeature,
+    SubscriptionItem,
+    SubscriptionPeriod,
+)
+from plans.periods import boundary, shortest
+from plans.refusals import InvalidInput, NotFound, Refusal
+from plans.services.time_zone import billing_zone
+
+MOST_DAYS_BACKDATED = 3 * 366
+MOST_DAYS_AHEAD = 5 * 366
+
+
+class SubscriptionNotFound(NotFound):
+    code = "subscription_not_found"
+
+
+class AlreadySubscribed(Refusal):
+    """The customer has a live subscription and did not ask for several."""
+
+    code = "already_subscribed"
+    status = 409
+
+
+class MetricAlreadyPriced(Refusal):
+    """A live subscription of the customer meters the same metric: its usage would be counted twice."""
+
+    code = "metric_already_priced"
+    status = 409
+
+
+def find_subscription(identifier: str) -> Subscription:
+    """Return a subscription by its id, or the latest version of a stable id. Raises SubscriptionNotFound."""
+    kept = Subscription.objects.filter(deleted_at__isnull=True)
+    subscription = (
+        kept.filter(public_id=identifier).first()
+        or kept.filter(stable_subscription_id=identifier).order_by("-version_number").first()
+    )
+    if subscription is None:
+        raise SubscriptionNotFound("Subscription not found or access denied")
+    return subscription
+
+
+@transaction.atomic
+def open_subscription(
+    *,
+    at: datetime,
+    customer: Customer,
+    price: Price,
+    started_at: datetime,
+    beside_others: bool = False,
+    metadata: dict[str, Any] | None = None,
+) -> Subscription:
+    """Write a subscription with its items, its copied features, and its periods up to the one after `at`.
+
+    Locks the customer. Raises InvalidInput for a start too far away, AlreadySubscribed, MetricAlreadyPriced.
+    """
+    if not at - timedelta(days=MOST_DAYS_BACKDATED) <= started_at <= at + timedelta(days=MOST_DAYS_AHEAD):
+        raise InvalidInput.at("startTimestamp", "must lie within the past three years and the coming five.")
+    Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
+    if not beside_others and Subscription.objects.live().filter(customer=customer).exists():
+        raise AlreadySubscribed(
+            "Customer already has an active subscription. Use dangerouslyAllowMultipleSubscriptions to override."
+        )
+    try:
+        with transaction.atomic():
+            subscription = Subscription.objects.create(
+                customer=customer,
+                plan_id=price.plan_id,
+                price=price,
+                started_at=started_at,
+                beside_others=beside_others,
+                metadata=metadata or {},
+                created_at=at,
+            )
+            items = _write_items(subscription)
+    except IntegrityError as error:
+        if "customer_metric_is_metered_once" in str(error):
+            raise MetricAlreadyPriced(
+                "Another subscription of this customer meters the same metric; its usage would be counted twice."
+            ) from None
+        raise
+    _copy_features(subscription)
+    store_periods(items=items, through=max(at, started_at))
+    return subscription
+
+
+def _write_items(subscription: Subscription) -> list[SubscriptionItem]:
+    """Write an item per component, and one per metric that the plan gives without a price for it."""
+    components = list(subscription.price.components.all())
+    common = {
+        "subscription": subscription,
+        "customer_id": subscription.customer_id,
+        "clock_started_at": subscription.started_at,
+    }
+    items = [
+        SubscriptionItem(
+            component=component,
+            metric_id=component.metric_id,
+            frequency=component.frequency,
+            interval=component.interval,
+            **common,
+        )
+        for component in components
+    ]
+    priced = {component.metric_id for component in components}
+    clock = shortest(component.clock for component in components)
+    items += [
+        SubscriptionItem(
+            metric_id=metric_id,
+            frequency=clock.frequency,
+            interval=clock.interval,
+            included_units=included,
+            **common,
+        )
+        for metric_id, included in sorted(_metered_features(subscription.plan_id).items())
+        if metric_id not in priced
+    ]
+    return SubscriptionItem.objects.bulk_create(items)
+
+
+def _metered_features(plan_id: int) -> dict[int, Decimal]:
+    """The metrics of a plan's features, each with the units that a numeric feature value includes in a period."""
+    sold = PlanFeature.objects.filter(plan_id=plan_id, feature__metrics__deleted_at__isnull=True).exclude(
+        feature__metrics=None
+    )
+    units: dict[int, Decimal] = {}
+    for metric_id, value in sold.values_list("feature__metrics", "value"):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        units[metric_id] = units.get(metric_id, Decimal(0)) + (Decimal(str(value)) if is_number else 0)
+    return units
+
+
+def _copy_features(subscription: Subscription) -> None:
+    SubscriptionFeature.objects.bulk_create(
+        SubscriptionFeature(
+            subscription=subscription,
+            customer_id=subscription.customer_id,
+            feature_id=sold.feature_id,
+            value=sold.value,
+            overage=sold.overage,
+        )
+        for sold in PlanFeature.objects.filter(plan_id=subscription.plan_id)
+    )
+
+
+def store_periods(*, items: Iterable[SubscriptionItem], through: datetime) -> list[SubscriptionPeriod]:
+    """Store each item's periods until its last one starts after `through`, and return the new ones.
+
+    One period lies always ahead, so that nothing which begins with it depends on when a sweep runs. The caller holds
+    the lock of the items' subscriptions.
+    """
+    items = list(items)
+    last = {
+        period.item_id: period
+        for period in SubscriptionPeriod.objects.filter(item__in=items)
+        .order_by("item_id", "-number")
+        .distinct("item_id")
+    }
+    missing = [
+        period for item in items if item.ended_at is None for period in _periods_after(item, last.get(item.pk), through)
+    ]
+    return SubscriptionPeriod.objects.bulk_create(missing, batch_size=1000)
+
+
+def _periods_after(
+    item: SubscriptionItem, last: SubscriptionPeriod | None, through: datetime
+) -> Iterable[SubscriptionPeriod]:
+    zone = billing_zone()
+    in_advance = item.component is not None and item.component.kind == ComponentKind.FIXED
+    number, start_at = (last.number + 1, last.end_at) if last else (0, item.clock_started_at)
+    last_start = last.start_at if last else None
+    while last_start is None or last_start <= through:
+        end_at = boundary(item.clock, item.clock_started_at, number + 1, zone)
+        yield SubscriptionPeriod(
+            item=item,
+            subscription_id=item.subscription_id,
+            customer_id=item.customer_id,
+            metric_id=item.metric_id,
+            number=number,
+            start_at=start_at,
+            end_at=end_at,
+            bill_at=start_at if in_advance else end_at,
+        )
+        last_start, start_at, number = start_at, end_at, number + 1
+
+
+def current_periods(subscriptions: Sequence[Subscription], at: datetime) -> dict[int, SubscriptionPeriod]:
+    """Find each subscription's current period at `at`, of its shortest clock; before its start the first one."""
+    periods = SubscriptionPeriod.objects.filter(subscription__in=subscriptions)
+    current = periods.filter(start_at__lte=at, end_at__gt=at).order_by("subscription_id", "end_at")
+    found = {period.subscription_id: period for period in current.distinct("subscription_id")}
+    others = [subscription for subscription in subscriptions if subscription.pk not in found]
+    first = periods.filter(subscription__in=others, number=0).order_by("subscription_id", "end_at")
+    return found | {period.subscription_id: period for period in first.distinct("subscription_id")}
