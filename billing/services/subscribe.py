@@ -1,0 +1,63 @@
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from billing.services.close_periods import close_subscriptions
+from billing.services.finalize import finalize_invoices
+from credits.services.renew import grant_with_subscription
+from plans.models import Customer, Plan, Price, Subscription
+from plans.refusals import InvalidInput, Refusal
+from plans.services.subscriptions import open_subscription
+
+
+class PlanHasNoPrice(Refusal):
+    """The plan version has no price yet, so nobody can subscribe to it."""
+
+    code = "plan_has_no_price"
+
+
+@transaction.atomic
+def subscribe(
+    *,
+    at: datetime,
+    customer: Customer,
+    plan: Plan,
+    price: Price | None = None,
+    started_at: datetime | None = None,
+    beside_others: bool = False,
+    metadata: dict[str, Any] | None = None,
+) -> Subscription:
+    """Subscribe a customer to a plan version: its rows, its first grants, and the invoice of its first fees.
+
+    Without `price` the plan's only one is taken. Raises PlanHasNoPrice, InvalidInput for a price of another plan or a
+    choice left open, and whatever open_subscription refuses.
+    """
+    price = _price_of(plan, price)
+    started_at = at if started_at is None else started_at
+    subscription = open_subscription(
+        at=at,
+        customer=customer,
+        price=price,
+        started_at=started_at,
+        beside_others=beside_others,
+        metadata=metadata,
+    )
+    grant_with_subscription(at=at, subscription=subscription)
+    if started_at <= at:
+        invoices = close_subscriptions([subscription], at=at)
+        finalize_invoices([invoice for invoice in invoices if invoice.finalize_at <= at], at=at)
+    return subscription
+
+
+def _price_of(plan: Plan, price: Price | None) -> Price:
+    if price is not None:
+        if price.plan_id != plan.pk:
+            raise InvalidInput.at("priceId", "is a price of another plan.")
+        return price
+    prices = list(Price.objects.live().filter(plan=plan, is_override_price=False)[:2])
+    if not prices:
+        raise PlanHasNoPrice("This plan has no price. Create one with POST /v1/prices, then subscribe.")
+    if len(prices) > 1:
+        raise InvalidInput.at("priceId", "is required, since this plan has several prices.")
+    return prices[0]

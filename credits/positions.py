@@ -1,0 +1,130 @@
+"""Where a customer stands with one metric: what was used, what it burned, what is left. Pure: built from read rows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cached_property
+
+from credits.burn import ZERO, BurnableGrant, Burn, Segment, burn
+from plans.money import exactly
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPeriod:
+    """A stored period `[start_at, end_at)` of the metric's clock, with the units that its item includes."""
+
+    key: int
+    start_at: datetime
+    end_at: datetime
+    settled: bool
+    included: Decimal = ZERO
+
+    def contains(self, at: datetime) -> bool:
+        return self.start_at <= at < self.end_at
+
+
+@dataclass(frozen=True, slots=True)
+class GrantState:
+    """A grant as the ledger has it. `ends_at` is its expiry or the instant of its revocation."""
+
+    key: int
+    initial_amount: Decimal
+    ledger_remaining: Decimal
+    priority: int | None
+    starts_at: datetime
+    ends_at: datetime | None
+    revoked: bool
+    period: int | None
+    definition: int
+
+    def is_active(self, at: datetime) -> bool:
+        """Tell whether usage at this instant may burn it."""
+        return self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
+
+
+@dataclass(frozen=True)
+class Position:
+    """A customer's position in one metric, read by one statement.
+
+    The numbers follow from running the burn over all usage that is not settled yet, in time order, so they need no
+    counting job and are never stale. `usage` holds `(start of the piece, units)`.
+    """
+
+    customer: int
+    metric: int
+    periods: tuple[StoredPeriod, ...]
+    grants: tuple[GrantState, ...]
+    usage: tuple[tuple[datetime, Decimal], ...]
+
+    @cached_property
+    def burn(self) -> Burn:
+        """The outcome of the burn over all unsettled usage."""
+        return burn(
+            self._unsettled_segments(),
+            (
+                BurnableGrant(
+                    key=grant.key,
+                    remaining=grant.ledger_remaining,
+                    starts_at=grant.starts_at,
+                    ends_at=grant.ends_at,
+                    priority=grant.priority,
+                )
+                for grant in self.grants
+            ),
+            {period.key: period.included for period in self.periods if not period.settled},
+        )
+
+    def _unsettled_segments(self) -> list[Segment]:
+        segments = []
+        for start_at, units in self.usage:
+            period = self.period_at(start_at)
+            if period is None or not period.settled:
+                segments.append(Segment(start_at=start_at, quantity=units, period=period and period.key))
+        return segments
+
+    def period_at(self, at: datetime) -> StoredPeriod | None:
+        """The stored period that contains an instant, if any."""
+        return next((period for period in self.periods if period.contains(at)), None)
+
+    def active_grants(self, at: datetime) -> list[GrantState]:
+        """Grants that usage at this instant may burn."""
+        return [grant for grant in self.grants if grant.is_active(at)]
+
+    @exactly
+    def remaining(self, at: datetime) -> Decimal:
+        """Units that usage at this instant may still take: of its period's included ones, and what the burn has left
+        of the active grants."""
+        period = self.period_at(at)
+        included = ZERO if period is None else period.included - self.burn.included.get(period.key, ZERO)
+        return included + sum((self.burn.remaining[grant.key] for grant in self.active_grants(at)), ZERO)
+
+    @exactly
+    def covered_since(self, start_at: datetime) -> Decimal:
+        """Units used from an instant on that are included or that some grant pays for."""
+        included = (
+            self.burn.included.get(period.key, ZERO) for period in self.periods if period.start_at >= start_at
+        )
+        return sum(included, self.burn.credited_since(start_at))
+
+    @exactly
+    def used_in(self, period: int) -> Decimal:
+        """Units of a period, never below 0."""
+        stored = next(candidate for candidate in self.periods if candidate.key == period)
+        return max(sum((units for start_at, units in self.usage if stored.contains(start_at)), ZERO), ZERO)
+
+    @exactly
+    def used_since(self, start_at: datetime) -> Decimal:
+        """Units used from an instant on, never below 0."""
+        return max(sum((units for piece_at, units in self.usage if piece_at >= start_at), ZERO), ZERO)
+
+    def window_start(self, at: datetime) -> datetime | None:
+        """The start of the current allowance window: of the latest renewing grant, else of the period, else of the
+        earliest active grant; None when there is none of them."""
+        active = self.active_grants(at)
+        renewing = [grant.starts_at for grant in active if grant.period is not None]
+        if renewing:
+            return max(renewing)
+        period = self.period_at(at)
+        if period is not None:
+            return period.start_at
+        return min((grant.starts_at for grant in active), default=None)

@@ -1,0 +1,78 @@
+from collections.abc import Collection
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import connection
+
+from credits.position_sql import READ_POSITIONS
+from credits.positions import GrantState, Position, StoredPeriod
+from plans.models.metrics import Aggregation
+from plans.services.time_zone import billing_zone
+
+Pair = tuple[int, int]
+
+
+def read_positions(pairs: Collection[Pair]) -> dict[Pair, Position]:
+    """Read the positions of pairs of customer and metric keys, all in one statement."""
+    if not pairs:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            READ_POSITIONS,
+            {
+                "customers": [customer for customer, _ in pairs],
+                "metrics": [metric for _, metric in pairs],
+                "zone": billing_zone().key,
+            },
+        )
+        return {(row[0], row[1]): _position(*row) for row in cursor.fetchall()}
+
+
+def _position(
+    customer: int, metric: int, aggregation: str, periods: list[list], grants: list[list], pieces: list[list]
+) -> Position:
+    counts = aggregation == Aggregation.COUNT
+    return Position(
+        customer=customer,
+        metric=metric,
+        periods=tuple(
+            StoredPeriod(
+                key, datetime.fromisoformat(start_at), datetime.fromisoformat(end_at), settled, Decimal(included)
+            )
+            for key, start_at, end_at, settled, included in periods
+        ),
+        grants=tuple(
+            GrantState(
+                key=key,
+                initial_amount=Decimal(initial_amount),
+                ledger_remaining=Decimal(ledger_remaining),
+                priority=priority,
+                starts_at=datetime.fromisoformat(starts_at),
+                ends_at=ends_at and datetime.fromisoformat(ends_at),
+                revoked=revoked,
+                period=period,
+                definition=definition,
+            )
+            for key, initial_amount, ledger_remaining, priority, starts_at, ends_at, revoked, period, definition
+            in grants
+        ),
+        usage=tuple(
+            (datetime.fromisoformat(start_at), Decimal(events) if counts else Decimal(total))
+            for start_at, events, total in pieces
+        ),
+    )
+
+
+def lock_balances(pairs: Collection[Pair]) -> None:
+    """Take the lock of each pair of customer and metric until the transaction ends.
+
+    Whatever moves units of a pair (settle, revoke, consume) takes it right before reading the position. Taken in key
+    order, so that two callers cannot wait for each other.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashint8extended(customer_id, metric_id)) FROM ("
+            " SELECT DISTINCT * FROM unnest(%s::bigint[], %s::bigint[]) AS pair(customer_id, metric_id)"
+            " ORDER BY 1, 2) AS ordered",
+            [[customer for customer, _ in pairs], [metric for _, metric in pairs]],
+        )
