@@ -1,10 +1,8 @@
 """What an event is: the checks of one event's content, without clock and database."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from plans.refusals import InvalidInput, Refusal
 
@@ -15,7 +13,7 @@ VALUE_DECIMALS = 6
 FURTHEST_AHEAD = timedelta(minutes=5)
 EARLIEST_YEAR = 1970
 _LARGEST_VALUE = Decimal(10) ** VALUE_DIGITS
-_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?")
+_SMALLEST_STEP = Decimal(10) ** -VALUE_DECIMALS
 
 
 class InvalidEvent(InvalidInput):
@@ -47,22 +45,15 @@ class NewEvent:
     properties: str
 
 
-def read_value(value: Any) -> Decimal:
-    """Read an event's value, a number or a text of one, at most 18 digits before and 6 after the point."""
-    if isinstance(value, str):
-        if not _DECIMAL.fullmatch(value):
-            raise InvalidEvent.at("eventValue", "must be a number, such as 1 or 0.25.")
-        value = Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise InvalidEvent.at("eventValue", "must be a number, such as 1 or 0.25.")
-    number = Decimal(value)
+def exact_value(number: Decimal) -> Decimal:
+    """Return an event's value with its 6 decimals. Raises InvalidEvent for more than 18 digits before the point, for
+    more decimals, and for what is no number."""
     if not number.is_finite() or abs(number) >= _LARGEST_VALUE:
-        raise InvalidEvent.at("eventValue", f"must have at most {VALUE_DIGITS} digits before the point.")
-    # A value this small or this long never reaches the arithmetic: `normalize` works within 28 digits.
-    exponent = number.as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -VALUE_DECIMALS and number % Decimal("0.000001") != 0:
+        raise InvalidEvent.at("eventValue", f"must be a number of at most {VALUE_DIGITS} digits before the point.")
+    rounded = number.quantize(_SMALLEST_STEP)
+    if rounded != number:
         raise InvalidEvent.at("eventValue", f"must have at most {VALUE_DECIMALS} decimals.")
-    return number
+    return rounded
 
 
 def check_timestamp(occurred_at: datetime, *, at: datetime) -> None:

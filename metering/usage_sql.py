@@ -25,7 +25,7 @@ WITH sent AS (
     SELECT customer_key, external_customer_id, event_name, value, text_value, occurred_at, timestamp_given,
         idempotency_key, COALESCE(properties, '{}'), %(at)s
     FROM accepted
-    ORDER BY customer_key, external_customer_id, idempotency_key, index
+    ORDER BY customer_key, CASE WHEN customer_key IS NULL THEN external_customer_id END, idempotency_key, index
     ON CONFLICT DO NOTHING
     RETURNING id, customer_id, external_customer_id, event_name, value, occurred_at, idempotency_key
 ), counted AS (

@@ -63,3 +63,9 @@ def plain_number(value: Decimal) -> str:
     """Write a Decimal without exponent and without trailing zeros: 12500.000000 → 12500."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def grouped_number(value: Decimal) -> str:
+    """Write a Decimal for people: 12500.000000 → 12,500."""
+    text = f"{value:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

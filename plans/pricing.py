@@ -44,6 +44,11 @@ def read_pricing_data(data: Any, *, path: str = "pricingData") -> list[Component
     """Read and check a price. Raises InvalidInput with the path of the first field that cannot be accepted."""
     if not isinstance(data, dict):
         raise InvalidInput.at(path, 'must be an object like {"dsl_version": 1, "components": […]}.')
+    if data and not data.keys() & {"dsl_version", "components"}:
+        raise InvalidInput.at(
+            path,
+            'must be written in the price language, {"dsl_version": 1, "components": […]}; other shapes are not read.',
+        )
     unknown = sorted(set(data) - {"dsl_version", "components"})
     if unknown:
         raise InvalidInput.at(f"{path}.{unknown[0]}", "is not a key of a price; the keys are dsl_version, components.")
@@ -101,8 +106,14 @@ def _text(entry: dict[str, Any], key: str, path: str, longest: int) -> str:
 def _read_amount(value: Any, path: str) -> int:
     if isinstance(value, Decimal) and value == value.to_integral_value():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_AMOUNT_CENTS:
-        raise InvalidInput.at(path, f"must be a whole number of minor units from 0 to {LARGEST_AMOUNT_CENTS}.")
+    rule = f"must be a whole number of minor units from 0 to {LARGEST_AMOUNT_CENTS}."
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        # The wire contract has this sentence.
+        raise InvalidInput(
+            "Invalid pricing data: amount must be a non-negative integer", details=[{"path": path, "message": rule}]
+        )
+    if value > LARGEST_AMOUNT_CENTS:
+        raise InvalidInput.at(path, rule)
     return value
 
 

@@ -8,7 +8,7 @@ from django.db import connection
 
 from metering.events import NewEvent
 from metering.usage_sql import COMPARE_EVENTS, RECORD_EVENTS
-from plans.money import plain_number
+from plans.exact_json import number_text
 from plans.services.time_zone import billing_zone
 
 
@@ -60,7 +60,7 @@ def _as_json(events: Sequence[NewEvent], at: datetime) -> str:
     received = f'"{at.isoformat()}"'
     parts = []
     for index, event in enumerate(events):
-        value = "null" if event.value is None else plain_number(event.value)
+        value = "null" if event.value is None else number_text(event.value)
         occurred_at = received if event.occurred_at is None else f'"{event.occurred_at.isoformat()}"'
         parts.append(
             f'{{"index":{index},"customer_id":{_text(event.customer_id)},'

@@ -56,7 +56,7 @@ def create_customer(
     if external_customer_id and Customer.objects.addressed_by(external_customer_id, external=True).exists():
         raise _same_external_id()
     if invoice_prefix and Customer.objects.filter(invoice_prefix=invoice_prefix).exists():
-        raise DuplicateCustomer("Another customer has this invoicePrefix; invoice numbers would repeat.")
+        raise _same_invoice_prefix()
     try:
         with transaction.atomic():
             return Customer.objects.create(
@@ -74,6 +74,8 @@ def create_customer(
             raise _same_email() from None
         if "customer_external_id" in str(error):
             raise _same_external_id() from None
+        if "customer_invoice_prefix" in str(error):
+            raise _same_invoice_prefix() from None
         if "customer_psp_id" in str(error):
             raise DuplicateCustomer("Another customer has this pspCustomerId.") from None
         raise
@@ -87,6 +89,10 @@ def _same_email() -> DuplicateCustomer:
 
 def _same_external_id() -> DuplicateCustomer:
     return DuplicateCustomer("Another customer has this externalCustomerId.")
+
+
+def _same_invoice_prefix() -> DuplicateCustomer:
+    return DuplicateCustomer("Another customer has this invoicePrefix; invoice numbers would repeat.")
 
 
 def _free_invoice_prefix() -> str:

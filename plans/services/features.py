@@ -9,6 +9,8 @@ from django.db import IntegrityError, transaction
 from plans.models import Feature, Metric
 from plans.refusals import InvalidInput, NotFound, Refusal
 
+LONGEST_TEXT_VALUE = 1000
+MOST_DIGITS = 15
 _SLUG = re.compile(r"[a-z0-9-]{3,50}")
 
 
@@ -32,12 +34,24 @@ def find_feature(identifier: str) -> Feature:
     raise FeatureNotFound("Feature not found or access denied")
 
 
+def check_slug(slug: str) -> None:
+    """Raise InvalidInput unless the text can be a feature's slug."""
+    if not _SLUG.fullmatch(slug):
+        raise InvalidInput(
+            "Slug must contain only lowercase letters, numbers, and hyphens",
+            details=[{"path": "slug", "message": "Use 3 to 50 lowercase letters, numbers and hyphens."}],
+        )
+
+
 def check_feature_value(value: Any, *, path: str) -> None:
     """Raise InvalidInput at `path` unless the value is a switch, a number of at most 15 digits, or text."""
-    if isinstance(value, int | Decimal) and (value != value or len(f"{abs(value):f}".replace(".", "")) > 15):
-        raise InvalidInput.at(path, "must have at most 15 digits.")
     if not isinstance(value, bool | int | Decimal | str):
         raise InvalidInput.at(path, "must be true or false, a number, or text.")
+    if isinstance(value, str) and len(value) > LONGEST_TEXT_VALUE:
+        raise InvalidInput.at(path, f"must have at most {LONGEST_TEXT_VALUE} characters.")
+    # Digits are counted on a Decimal: formatting an int goes through a float.
+    if isinstance(value, int | Decimal) and len(f"{abs(Decimal(value)):f}".replace(".", "")) > MOST_DIGITS:
+        raise InvalidInput.at(path, f"must have at most {MOST_DIGITS} digits.")
 
 
 def create_feature(
@@ -54,11 +68,7 @@ def create_feature(
 
     Raises InvalidInput for a slug or value that cannot be one, DuplicateFeature for a slug in use.
     """
-    if not _SLUG.fullmatch(slug):
-        raise InvalidInput(
-            "Slug must contain only lowercase letters, numbers, and hyphens",
-            details=[{"path": "slug", "message": "Use 3 to 50 lowercase letters, numbers and hyphens."}],
-        )
+    check_slug(slug)
     check_feature_value(value, path="featureValue")
     if Feature.objects.live().filter(slug=slug).exists():
         raise DuplicateFeature("Feature with this slug already exists")

@@ -198,10 +198,16 @@ def _periods_after(
 
 
 def current_periods(subscriptions: Sequence[Subscription], at: datetime) -> dict[int, SubscriptionPeriod]:
-    """Find each subscription's current period at `at`, of its shortest clock; before its start the first one."""
+    """Find each subscription's current period at `at`, of its shortest clock; before its start the first one, after
+    its end the last one."""
     periods = SubscriptionPeriod.objects.filter(subscription__in=subscriptions)
     current = periods.filter(start_at__lte=at, end_at__gt=at).order_by("subscription_id", "end_at")
     found = {period.subscription_id: period for period in current.distinct("subscription_id")}
-    others = [subscription for subscription in subscriptions if subscription.pk not in found]
-    first = periods.filter(subscription__in=others, number=0).order_by("subscription_id", "end_at")
-    return found | {period.subscription_id: period for period in first.distinct("subscription_id")}
+    ahead = periods.filter(number=0, start_at__gt=at).order_by("subscription_id", "end_at")
+    behind = (
+        periods.filter(end_at__lte=at)
+        .exclude(subscription__in=found)
+        .order_by("subscription_id", "-end_at", "-start_at")
+    )
+    others = {period.subscription_id: period for period in behind.distinct("subscription_id")}
+    return {period.subscription_id: period for period in ahead.distinct("subscription_id")} | others | found

@@ -1,0 +1,151 @@
+"""How events come and go over the wire. Read by msgspec: a serializer object per event costs ten times as much."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NoReturn
+from uuid import uuid4
+
+import msgspec
+
+from metering.events import (
+    LONGEST_NAME,
+    MOST_PROPERTY_BYTES,
+    InvalidEvent,
+    NewEvent,
+    check_timestamp,
+    exact_value,
+)
+from metering.models import EVENT_PREFIX
+from metering.services.record_events import Outcome
+from plans.ids import public_id_of
+from plans.refusals import InvalidInput
+
+LONGEST_TEXT = 10_000
+MOST_IN_BATCH = 1000
+_ADDRESS_AND_VALUE = "Provide customerId or extCustomerId and exactly one of eventValue or eventString."
+
+
+class EventBody(msgspec.Struct, rename="camel"):
+    """One event as a client sends it. Unknown fields are ignored."""
+
+    event_name: str
+    customer_id: str | None = None
+    ext_customer_id: str | None = None
+    event_value: Decimal | None = None
+    event_string: str | None = None
+    event_timestamp: datetime | None = None
+    idempotency_key: str | None = None
+    properties: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class BatchBody(msgspec.Struct):
+    """The envelope of a batch; its entries are read one by one, so that one wrong entry rejects only itself."""
+
+    events: list[msgspec.Raw]
+
+
+class InvalidBatch(InvalidInput):
+    """The envelope of a batch cannot be read; nothing was stored."""
+
+    code = "invalid_batch"
+
+
+_event_decoder = msgspec.json.Decoder(EventBody)
+_batch_decoder = msgspec.json.Decoder(BatchBody)
+
+
+def read_event(raw: bytes | msgspec.Raw, *, at: datetime) -> NewEvent:
+    """Read one event. Raises InvalidEvent or TimestampInFuture."""
+    if b"\\u0000" in bytes(raw):
+        raise InvalidEvent("Invalid event payload", details="The character NUL (\\u0000) cannot be stored.")
+    try:
+        body = _event_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_unreadable(error)
+    if not (body.customer_id or body.ext_customer_id) or (
+        body.event_value is not None and body.event_string is not None
+    ):
+        raise InvalidEvent("Invalid event payload", details=_ADDRESS_AND_VALUE)
+    for field, text, longest in (
+        ("eventName", body.event_name, LONGEST_NAME),
+        ("customerId", body.customer_id, LONGEST_NAME),
+        ("extCustomerId", body.ext_customer_id, LONGEST_NAME),
+        ("idempotencyKey", body.idempotency_key, LONGEST_NAME),
+        ("eventString", body.event_string, LONGEST_TEXT),
+    ):
+        if text is not None and len(text) > longest:
+            raise InvalidEvent.at(field, f"must have at most {longest} characters.")
+    for field, text in (("eventName", body.event_name), ("idempotencyKey", body.idempotency_key)):
+        if text == "":
+            raise InvalidEvent.at(field, "must not be empty.")
+    value = None
+    if body.event_string is None:
+        value = Decimal(1) if body.event_value is None else exact_value(body.event_value)
+    if body.event_timestamp is not None:
+        if body.event_timestamp.tzinfo is None:
+            raise InvalidEvent.at("eventTimestamp", "must name its time zone, such as 2026-01-31T18:00:00Z.")
+        check_timestamp(body.event_timestamp, at=at)
+    return NewEvent(
+        event_name=body.event_name,
+        customer_id=body.customer_id or None,
+        external_customer_id=body.ext_customer_id or None,
+        value=value,
+        text_value=body.event_string,
+        occurred_at=body.event_timestamp,
+        idempotency_key=body.idempotency_key or str(uuid4()),
+        properties=_read_properties(body.properties),
+    )
+
+
+def _refuse_unreadable(error: Exception) -> NoReturn:
+    raise InvalidEvent("Invalid event payload", details=str(error)) from None
+
+
+def _read_properties(raw: msgspec.Raw) -> str:
+    text = bytes(raw)
+    if text in (b"{}", b"null"):
+        return "{}"
+    if len(text) > MOST_PROPERTY_BYTES:
+        raise InvalidEvent.at("properties", f"must have at most {MOST_PROPERTY_BYTES} bytes.")
+    if not text.startswith(b"{"):
+        raise InvalidEvent.at("properties", "must be an object.")
+    return text.decode()
+
+
+def read_batch(raw: bytes) -> list[msgspec.Raw]:
+    """Read the envelope of a batch of 1 to 1,000 events. Raises InvalidBatch."""
+    try:
+        entries = _batch_decoder.decode(raw).events
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBatch("Invalid batch payload", details=str(error)) from None
+    if not 1 <= len(entries) <= MOST_IN_BATCH:
+        raise InvalidBatch("Send between 1 and 1000 events", details={"count": len(entries)})
+    return entries
+
+
+def event_body(event: NewEvent, outcome: Outcome, *, at: datetime) -> dict[str, Any]:
+    """Echo an event as it is stored: the first one where `event` repeats it. Fields that it does not use are left out."""
+    assert outcome.event_id is not None
+    first = outcome.first
+    stored: dict[str, Any] = first or {
+        "event_name": event.event_name,
+        "value": event.value,
+        "text_value": event.text_value,
+        "occurred_at": event.occurred_at or at,
+        "idempotency_key": event.idempotency_key,
+        "properties": event.properties,
+        "received_at": at,
+    }
+    body = {
+        "id": public_id_of(EVENT_PREFIX, outcome.event_id),
+        "eventName": stored["event_name"],
+        "customerId": event.customer_id,
+        "extCustomerId": event.external_customer_id,
+        "eventValue": stored["value"],
+        "eventString": stored["text_value"],
+        "eventTimestamp": stored["occurred_at"],
+        "idempotencyKey": stored["idempotency_key"],
+        "properties": msgspec.Raw(stored["properties"].encode()),
+        "createdAt": stored["received_at"],
+    }
+    return {name: value for name, value in body.items() if value is not None}
