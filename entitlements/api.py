@@ -1,0 +1,65 @@
+"""The doors of /v1/entitlements. Plain views: they are asked a thousand times for every bill."""
+
+import re
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from entitlements.services import check, check_many, list_entitlements
+from entitlements.words import entitlement_body
+from plans.exact_json import decode_object, encode
+from plans.query import boolean_parameter
+from plans.refusals import InvalidInput
+
+_SLUG = re.compile(r"[a-z0-9-]{1,50}")
+MOST_SLUGS = 100
+
+
+@require_GET
+def entitlements(request: HttpRequest, customer_id: str) -> HttpResponse:
+    """GET /v1/entitlements/{customerId}: every feature that the customer has."""
+    decisions = list_entitlements(customer=customer_id, external=_is_external(request), at=timezone.now())
+    return _answer({"entitlements": [entitlement_body(decision) for decision in decisions]})
+
+
+@require_GET
+def feature(request: HttpRequest, customer_id: str, slug: str) -> HttpResponse:
+    """GET /v1/entitlements/{customerId}/feature/{slug}: one check."""
+    decision = check(customer=customer_id, slug=slug, external=_is_external(request), at=timezone.now())
+    return _answer(entitlement_body(decision))
+
+
+@require_POST
+def features(request: HttpRequest, customer_id: str) -> HttpResponse:
+    """POST /v1/entitlements/{customerId}/features: many checks at once; features that say no are left out."""
+    slugs = _read_slugs(decode_object(request.body))
+    decisions = check_many(customer=customer_id, slugs=slugs, external=_is_external(request), at=timezone.now())
+    return _answer({"entitlements": [entitlement_body(decision) for decision in decisions if decision.entitled]})
+
+
+for view in (entitlements, feature, features):
+    view.scope = "entitlements:read"
+# Asking changes nothing, so there is no answer to keep.
+features.own_idempotency = True
+
+
+def _read_slugs(body: dict[str, Any]) -> list[str]:
+    slugs = body.get("featureSlugs")
+    if slugs == []:
+        raise InvalidInput("featureSlugs array cannot be empty", details=[{"path": "featureSlugs", "message": "empty"}])
+    if not isinstance(slugs, list) or len(slugs) > MOST_SLUGS:
+        raise InvalidInput.at("featureSlugs", f"must be a list of 1 to {MOST_SLUGS} slugs.")
+    for index, slug in enumerate(slugs):
+        if not isinstance(slug, str) or not _SLUG.fullmatch(slug):
+            raise InvalidInput.at(f"featureSlugs[{index}]", "must be lowercase letters, numbers and hyphens.")
+    return slugs
+
+
+def _is_external(request: HttpRequest) -> bool:
+    return boolean_parameter(request.GET, "isExtCustId")
+
+
+def _answer(body: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(encode(body), content_type="application/json")
