@@ -1,0 +1,220 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from credits.models import ApplicationType, Scope
+from credits.services.definitions import create_definition
+from metering.services.metrics import create_metric
+from plans.models import Feature, Metric, Overage, Plan, Price
+from plans.models.features import USAGE_BASED
+from plans.models.metrics import Aggregation, ValueType
+from plans.pricing import DSL_VERSION, read_pricing_data
+from plans.refusals import InvalidInput
+from plans.services.features import create_feature
+from plans.services.plans import FeatureConfig, create_plan
+from plans.services.prices import create_price
+
+_MONTHLY = "RRULE:FREQ=MONTHLY;INTERVAL=1"
+_YEARLY = "RRULE:FREQ=YEARLY;INTERVAL=1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchTerms:
+    """A feature that the plan gives without counting anything; it is made as a switch unless its slug exists."""
+
+    slug: str
+    name: str
+    overage: str = Overage.BLOCK
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuotaTerms:
+    """Units that come with the plan. `renews` gives them anew each period, else they come once; `shown_on_invoices`
+    prints what they saved as lines of their own."""
+
+    units: Decimal
+    renews: bool = True
+    shown_on_invoices: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageTerms:
+    """A feature whose usage is counted.
+
+    `event_name` is what it counts; empty leaves that to a feature that exists, else it is the slug. Without
+    `unit_cost_cents` the plan does not price the usage: it is free, or with a quota it ends there.
+    """
+
+    slug: str
+    name: str
+    event_name: str = ""
+    unit_label: str = ""
+    unit_cost_cents: Decimal | None = None
+    overage: str = Overage.BLOCK
+    quota: QuotaTerms | None = None
+
+
+@transaction.atomic
+def publish_plan(
+    *,
+    at: datetime,
+    name: str,
+    currency: str = "",
+    monthly_amount_cents: int | None = None,
+    yearly_amount_cents: int | None = None,
+    features: Sequence[SwitchTerms] = (),
+    usage_components: Sequence[UsageTerms] = (),
+    feature_configs: Sequence[FeatureConfig] = (),
+    **looks: Any,
+) -> Plan:
+    """Create a plan with all that it takes to sell it: features, metrics, prices and quotas. All of it, or nothing.
+
+    Amounts are minor units of `currency`. A price is made for each amount that is given, and a monthly one when usage
+    is priced; the usage of the yearly price is billed monthly too. Features are found by slug or made, a counted one
+    is joined to a SUM metric of its event name, which is made when there is none. `feature_configs` adds features
+    that exist, and has the last word on the value and overage of one that is named twice. `looks` are the plan's
+    cosmetic fields.
+
+    Raises InvalidInput for terms that do not fit together, and what the services of the single parts refuse.
+    """
+    _check_together(currency, monthly_amount_cents, yearly_amount_cents, features, usage_components)
+    counted = [(terms, *_counted_feature(terms, at)) for terms in usage_components]
+    configs = [_switch_config(terms, at) for terms in features]
+    configs += [
+        FeatureConfig(feature=feature, value=USAGE_BASED, overage=terms.overage) for terms, feature, _ in counted
+    ]
+    configured = {config.feature.pk: config for config in feature_configs}
+    if len(configured) < len(feature_configs):
+        raise InvalidInput.at("featureConfigs", "names a feature twice.")
+    by_feature = {config.feature.pk: config for config in configs} | configured
+    plan = create_plan(at=at, name=name, features=list(by_feature.values()), **looks)
+    priced = [(terms, metric) for terms, _, metric in counted if terms.unit_cost_cents is not None]
+    prices = []
+    if monthly_amount_cents is not None or priced:
+        prices.append(_publish_price(at, plan, currency, monthly_amount_cents, _MONTHLY, priced))
+    if yearly_amount_cents is not None:
+        prices.append(_publish_price(at, plan, currency, yearly_amount_cents, _YEARLY, priced))
+    for terms, feature, _ in counted:
+        if terms.quota is not None:
+            _publish_quota(at, plan, prices, feature, terms, terms.quota)
+    return plan
+
+
+def _check_together(
+    currency: str,
+    monthly_amount_cents: int | None,
+    yearly_amount_cents: int | None,
+    features: Sequence[SwitchTerms],
+    usage_components: Sequence[UsageTerms],
+) -> None:
+    slugs = [terms.slug for terms in (*features, *usage_components)]
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            raise InvalidInput.at("features", f"name {slug} twice.")
+    is_priced = any(terms.unit_cost_cents is not None for terms in usage_components)
+    if not currency and (monthly_amount_cents is not None or yearly_amount_cents is not None or is_priced):
+        raise InvalidInput.at("currency", "is required with a price.")
+
+
+def _switch_config(terms: SwitchTerms, at: datetime) -> FeatureConfig:
+    feature = Feature.objects.live().filter(slug=terms.slug).first()
+    if feature is None:
+        feature = create_feature(at=at, slug=terms.slug, display_name=terms.name, value=True)
+    # A switch that is off elsewhere, or usage that is counted elsewhere, is simply given by a plan that lists it.
+    is_given = feature.value is False or feature.value == USAGE_BASED
+    return FeatureConfig(feature=feature, value=True if is_given else None, overage=terms.overage)
+
+
+def _counted_feature(terms: UsageTerms, at: datetime) -> tuple[Feature, Metric]:
+    """Find or make the feature and the one metric that it counts. Raises InvalidInput when it counts something else."""
+    feature = Feature.objects.live().filter(slug=terms.slug).first()
+    joined = list(feature.metrics.filter(deleted_at__isnull=True).order_by("pk")) if feature is not None else []
+    if joined:
+        wanted = [metric for metric in joined if terms.event_name in ("", metric.event_name)]
+        if len(joined) > 1 or not wanted:
+            counts = ", ".join(metric.event_name for metric in joined)
+            raise InvalidInput.at(
+                "features", f"cannot count {terms.event_name or terms.slug} by {terms.slug}: it counts {counts}."
+            )
+        return feature, wanted[0]  # type: ignore[return-value]
+    metric = _metric_of_event(terms.event_name or terms.slug, terms.name, at)
+    if feature is None:
+        feature = create_feature(at=at, slug=terms.slug, display_name=terms.name, value=USAGE_BASED, metrics=[metric])
+    else:
+        feature.metrics.add(metric)
+    return feature, metric
+
+
+def _metric_of_event(event_name: str, name: str, at: datetime) -> Metric:
+    metric = (
+        Metric.objects.live().filter(event_name=event_name, aggregation_type=Aggregation.SUM).order_by("pk").first()
+    )
+    return metric or create_metric(
+        at=at,
+        name=name[:100],
+        event_name=event_name,
+        aggregation_type=Aggregation.SUM,
+        value_type=ValueType.NUMERIC,
+    )
+
+
+def _publish_price(
+    at: datetime,
+    plan: Plan,
+    currency: str,
+    amount_cents: int | None,
+    rule: str,
+    priced: Sequence[tuple[UsageTerms, Metric]],
+) -> Price:
+    """Make one price through the price language, so that its rules hold for it as for any other."""
+    components: list[dict[str, Any]] = []
+    if amount_cents is not None:
+        components.append({"type": "fixed", "label": "Base fee", "amount_cents": amount_cents, "recurrence_rule": rule})
+    components += [
+        {
+            "type": "usage",
+            "component_name": _component_name(terms),
+            "label": f"{terms.name} usage"[:200],
+            "unit_label": terms.unit_label,
+            "metric_id": metric.public_id,
+            "unit_cost_cents": terms.unit_cost_cents,
+            "recurrence_rule": _MONTHLY,
+        }
+        for terms, metric in priced
+    ]
+    read = read_pricing_data({"dsl_version": DSL_VERSION, "components": components})
+    return create_price(at=at, plan=plan, currency=currency, components=read)
+
+
+def _component_name(terms: UsageTerms) -> str:
+    return f"usage_{terms.slug}"
+
+
+def _publish_quota(
+    at: datetime, plan: Plan, prices: Sequence[Price], feature: Feature, terms: UsageTerms, quota: QuotaTerms
+) -> None:
+    """Make one quota per price that charges the usage, linked to its component; else one for the feature."""
+    if quota.units <= 0:
+        raise InvalidInput.at("includedUnits", "must be more than 0.")
+    common: dict[str, Any] = {
+        "at": at,
+        "name": f"Included {terms.name}"[:200],
+        "scope": Scope.PLAN,
+        "application_type": ApplicationType.USAGE,
+        "default_amount": quota.units,
+        "plan": plan,
+        "feature": feature,
+        "renew_on_billing": quota.renews,
+        "billing_visible": quota.shown_on_invoices,
+        "billing_description": f"Included {terms.name}"[:200],
+    }
+    if terms.unit_cost_cents is None:
+        create_definition(**common)
+        return
+    for price in prices:
+        component = price.components.get(component_name=_component_name(terms))
+        create_definition(**common, price=price, price_component_id=component.component_id)
