@@ -1,0 +1,163 @@
+"""Charges: one attempt at a card, and the balance transaction of one that succeeded."""
+
+from stripe.params import (
+    BalanceTransactionRetrieveParams,
+    ChargeListParams,
+    ChargeRetrieveParams,
+)
+
+from billing.sandbox.ids import new_id
+from billing.sandbox.listing import PAGING, list_object, lister
+from billing.sandbox.objects.cards import Decline
+from billing.sandbox.objects.events import emit
+from billing.sandbox.routes import Call, Route
+from billing.sandbox.store import JsonObject, Store
+
+
+def record(call: Call, intent: JsonObject, method: JsonObject, decline: Decline | None) -> JsonObject:
+    """Store the charge for the intent's amount, failed with a decline and succeeded without, and emit its event."""
+    charge_id = new_id("ch")
+    transaction_id = None if decline else _credit(call, intent, charge_id)
+    charge = call.store.put(
+        {
+            "id": charge_id,
+            "object": "charge",
+            "amount": intent["amount"],
+            "amount_captured": 0 if decline else intent["amount"],
+            "amount_refunded": 0,
+            "application": None,
+            "application_fee": None,
+            "application_fee_amount": None,
+            "authorization_code": None,
+            "balance_transaction": transaction_id,
+            "billing_details": method["billing_details"],
+            "calculated_statement_descriptor": "CANDELA SANDBOX",
+            "captured": decline is None,
+            "created": call.now,
+            "currency": intent["currency"],
+            "customer": intent["customer"],
+            "description": intent["description"],
+            "disputed": False,
+            "failure_balance_transaction": None,
+            "failure_code": decline.code if decline else None,
+            "failure_message": decline.message if decline else None,
+            "fraud_details": {},
+            "livemode": False,
+            "metadata": intent["metadata"],
+            "on_behalf_of": None,
+            "outcome": _outcome(decline),
+            "paid": decline is None,
+            "payment_intent": intent["id"],
+            "payment_method": method["id"],
+            "payment_method_details": _method_details(intent, method),
+            "presentment_details": None,
+            "radar_options": {},
+            "receipt_email": intent["receipt_email"],
+            "receipt_number": None,
+            "receipt_url": None,
+            "refunded": False,
+            "review": None,
+            "shipping": intent["shipping"],
+            "source": None,
+            "source_transfer": None,
+            "statement_descriptor": intent["statement_descriptor"],
+            "statement_descriptor_suffix": intent["statement_descriptor_suffix"],
+            "status": "failed" if decline else "succeeded",
+            "transfer_data": None,
+            "transfer_group": None,
+        }
+    )
+    emit(call, "charge.failed" if decline else "charge.succeeded", charge)
+    return charge
+
+
+def _outcome(decline: Decline | None) -> JsonObject:
+    reason = (decline.reason or decline.code) if decline else None
+    return {
+        "advice_code": None,
+        "network_advice_code": None,
+        "network_decline_code": None,
+        "network_status": "declined_by_network" if decline else "approved_by_network",
+        "reason": reason,
+        "risk_level": "normal",
+        "risk_score": 10,
+        "seller_message": "The bank did not approve this payment." if decline else "Payment complete.",
+        "type": "issuer_declined" if decline else "authorized",
+    }
+
+
+def _method_details(intent: JsonObject, method: JsonObject) -> JsonObject:
+    card = method["card"]
+    same = ("brand", "checks", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
+    unavailable = {"status": "unavailable"}
+    details = {
+        **{name: card[name] for name in same},
+        "amount_authorized": intent["amount"],
+        "authorization_code": None,
+        "extended_authorization": {"status": "disabled"},
+        "incremental_authorization": unavailable,
+        "installments": None,
+        "mandate": None,
+        "multicapture": unavailable,
+        "network": card["brand"],
+        "network_token": {"used": False},
+        "network_transaction_id": None,
+        "overcapture": {"maximum_amount_capturable": intent["amount"], **unavailable},
+        "regulated_status": "unregulated",
+        "three_d_secure": None,
+        "wallet": None,
+    }
+    return {"card": details, "type": "card"}
+
+
+def _credit(call: Call, intent: JsonObject, charge_id: str) -> str:
+    """Store the balance transaction of a successful charge (without fees) and return its id."""
+    transaction = call.store.put(
+        {
+            "id": new_id("txn"),
+            "object": "balance_transaction",
+            "amount": intent["amount"],
+            "available_on": call.now + 2 * 86_400,
+            "balance_type": "payments",
+            "created": call.now,
+            "currency": intent["currency"],
+            "description": intent["description"],
+            "exchange_rate": None,
+            "fee": 0,
+            "fee_details": [],
+            "net": intent["amount"],
+            "reporting_category": "charge",
+            "source": charge_id,
+            "status": "pending",
+            "type": "charge",
+        }
+    )
+    return str(transaction["id"])
+
+
+def _no_refunds(store: Store, charge: JsonObject) -> JsonObject:
+    return list_object([], url=f"/v1/charges/{charge['id']}/refunds")
+
+
+INCLUDABLES = {("charge", "refunds"): _no_refunds}
+
+
+def _retrieve(call: Call) -> JsonObject:
+    return call.requested("charge")
+
+
+def _retrieve_transaction(call: Call) -> JsonObject:
+    return call.requested("balance_transaction", noun="balance transaction")
+
+
+ROUTES = [
+    Route("GET", "/v1/charges/{id}", _retrieve, ChargeRetrieveParams),
+    Route(
+        "GET",
+        "/v1/charges",
+        lister("charge", "/v1/charges", "customer", "payment_intent"),
+        ChargeListParams,
+        (*PAGING, "created", "customer", "payment_intent"),
+    ),
+    Route("GET", "/v1/balance_transactions/{id}", _retrieve_transaction, BalanceTransactionRetrieveParams),
+]

@@ -1,0 +1,52 @@
+"""Every route, and every field made on demand: a new kind of object is added to `KINDS`."""
+
+from collections.abc import Mapping
+
+from billing.sandbox.expansion import Includable
+from billing.sandbox.objects import (
+    accounts,
+    charges,
+    customers,
+    events,
+    invoice_items,
+    invoice_payments,
+    invoice_states,
+    invoices,
+    payment_intents,
+    payment_methods,
+    setup_intents,
+    webhook_endpoints,
+)
+from billing.sandbox.routes import Route, unknown_url
+
+KINDS = (
+    accounts,
+    charges,
+    customers,
+    events,
+    invoice_items,
+    invoice_payments,
+    invoice_states,
+    invoices,
+    payment_intents,
+    payment_methods,
+    setup_intents,
+    webhook_endpoints,
+)
+
+ROUTES: tuple[Route, ...] = tuple(route for kind in KINDS for route in kind.ROUTES)
+
+INCLUDABLES: Mapping[tuple[str, str], Includable] = {
+    **charges.INCLUDABLES,
+    **customers.INCLUDABLES,
+    **invoice_payments.INCLUDABLES,
+}
+
+
+def find_route(method: str, path: str) -> tuple[Route, dict[str, str]]:
+    """Return the route for the request and the variable parts of its path. Raises Refusal (404) without one."""
+    for route in ROUTES:
+        parts = route.match(method, path)
+        if parts is not None:
+            return route, parts
+    raise unknown_url(method, path)

@@ -1,0 +1,186 @@
+"""Webhooks out: events queued for endpoints, signed, sent, and sent again when the receiver fails."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.error import HTTPError
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+
+from stripe import WebhookSignature
+
+from billing.sandbox.clock import Clock
+from billing.sandbox.faults import FaultKind
+from billing.sandbox.messages import as_json
+from billing.sandbox.store import JsonObject, Query, Store
+
+Send = Callable[[str, bytes, dict[str, str]], int]
+"""Posts a body to a URL and returns the HTTP status; whatever it raises counts as a failed delivery."""
+
+RETRY_AFTER_SECONDS = (10, 60, 600, 3_600)
+HELD_FOR_SECONDS = 30
+RECEIVER_TIMEOUT_SECONDS = 10
+logger = logging.getLogger(__name__)
+
+OPEN = "delivered_at IS NULL AND abandoned_at IS NULL"
+
+
+def enqueue(store: Store, event: JsonObject, fault: FaultKind | None, *, wire_now: int) -> None:
+    """Queue the event for every enabled endpoint that wants its type, and set its `pending_webhooks`.
+
+    A fault changes what is queued: `webhook_lost` nothing, `webhook_duplicate` two of it, `webhook_reordered` holds
+    it back until the endpoint has got a later event, or for half a minute.
+    """
+    endpoints = [] if fault is FaultKind.WEBHOOK_LOST else _subscribers(store, event["type"])
+    copies = 2 if fault is FaultKind.WEBHOOK_DUPLICATE else 1
+    held = fault is FaultKind.WEBHOOK_REORDERED
+    for endpoint in endpoints:
+        for _ in range(copies):
+            store.run(
+                "INSERT INTO deliveries (event, endpoint, due_at, held) VALUES (?, ?, ?, ?)",
+                (event["id"], endpoint["id"], wire_now + (HELD_FOR_SECONDS if held else 0), held),
+            )
+    store.put({**event, "pending_webhooks": len(endpoints)})
+
+
+def _subscribers(store: Store, event_type: str) -> list[JsonObject]:
+    endpoints = store.select(Query("webhook_endpoint").equals("status", "enabled"), oldest_first=True)
+    return [one for one in endpoints if {"*", event_type} & set(one["enabled_events"])]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event on its way to one endpoint, with the number of attempts made so far."""
+
+    id: int
+    event: JsonObject
+    endpoint: JsonObject | None
+    attempts: int
+
+
+class Courier:
+    """Delivers what is queued. `wire_clock` is the time that receivers live in: it dates signatures and retries."""
+
+    def __init__(
+        self,
+        store: Store,
+        send: Send,
+        wire_clock: Clock,
+        retry_after: tuple[int, ...] = RETRY_AFTER_SECONDS,
+    ) -> None:
+        self._store = store
+        self._send = send
+        self._wire_clock = wire_clock
+        self._retry_after = retry_after
+        self._one_round = threading.Lock()
+
+    def deliver_pending(self) -> int:
+        """Send everything that is due, also what the receivers cause meanwhile; return the number of attempts."""
+        with self._one_round:
+            attempts = 0
+            while delivery := self._next():
+                self._record(delivery, self._attempt(delivery))
+                attempts += 1
+            return attempts
+
+    def _next(self) -> Delivery | None:
+        rows = self._store.run(
+            f"SELECT id, event, endpoint, attempts FROM deliveries AS this WHERE {OPEN} AND (due_at <= ? OR (held AND"
+            " EXISTS (SELECT 1 FROM deliveries WHERE endpoint = this.endpoint AND id > this.id AND attempts > 0)))"
+            " ORDER BY id LIMIT 1",
+            (self._wire_clock.now(),),
+        )
+        if not rows:
+            return None
+        event = self._store.find(rows[0]["event"], "event") or {}
+        endpoint = self._store.find(rows[0]["endpoint"], "webhook_endpoint")
+        return Delivery(rows[0]["id"], event, endpoint, rows[0]["attempts"])
+
+    def _attempt(self, delivery: Delivery) -> str:
+        """Send once and return what came of it: the HTTP status as text, or the name of the failure."""
+        endpoint = delivery.endpoint
+        if endpoint is None or endpoint["status"] != "enabled":
+            return "endpoint gone"
+        body = as_json(delivery.event)
+        try:
+            secret = self._store.hidden(endpoint["id"])["secret"]
+            return str(self._send(endpoint["url"], body.encode(), self._headers(body, secret)))
+        except Exception as failure:  # a receiver may fail in any way, and none is the sandbox's failure
+            return f"{type(failure).__name__}: {failure}"
+
+    def _headers(self, body: str, secret: str) -> dict[str, str]:
+        signature = WebhookSignature.generate_signature_header(body, secret, timestamp=self._wire_clock.now())
+        return {
+            "Content-Type": "application/json; charset=utf-8",
+            "Stripe-Signature": signature,
+            "User-Agent": "Candela sandbox (this is not Stripe)",
+        }
+
+    def _record(self, delivery: Delivery, answer: str) -> None:
+        now, attempts = self._wire_clock.now(), delivery.attempts + 1
+        with self._store.transaction():
+            self._store.run(
+                "UPDATE deliveries SET attempts = ?, last_answer = ?, held = 0 WHERE id = ?",
+                (attempts, answer, delivery.id),
+            )
+            if answer.startswith("2"):
+                self._store.run("UPDATE deliveries SET delivered_at = ? WHERE id = ?", (now, delivery.id))
+                self._count_down(delivery.event["id"])
+            elif delivery.endpoint is None or attempts > len(self._retry_after):
+                self._store.run("UPDATE deliveries SET abandoned_at = ? WHERE id = ?", (now, delivery.id))
+            else:
+                due_at = now + self._retry_after[attempts - 1]
+                self._store.run("UPDATE deliveries SET due_at = ? WHERE id = ?", (due_at, delivery.id))
+
+    def _count_down(self, event_id: str) -> None:
+        event = self._store.find(event_id, "event")
+        if event is not None:
+            self._store.put({**event, "pending_webhooks": max(event["pending_webhooks"] - 1, 0)})
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        """Follow nothing: to Stripe a redirect is a failed delivery."""
+
+
+def post(url: str, body: bytes, headers: dict[str, str]) -> int:
+    """Post a webhook over HTTP and return the status. Raises OSError when there is no answer in ten seconds."""
+    request = Request(url, data=body, headers=headers, method="POST")
+    try:
+        with build_opener(_NoRedirects(), ProxyHandler({})).open(request, timeout=RECEIVER_TIMEOUT_SECONDS) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+class Worker:
+    """A thread that runs the courier whenever it is woken, and once a second for what became due."""
+
+    def __init__(self, courier: Courier) -> None:
+        self._courier = courier
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="sandbox-webhooks", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at the queue now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the round that is under way; what is still queued stays queued."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(timeout=RECEIVER_TIMEOUT_SECONDS + 1)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                self._courier.deliver_pending()
+            except Exception:
+                logger.exception("A round of webhooks failed")
+            self._wake.wait(timeout=1)
