@@ -12,7 +12,7 @@ from credits.models import CreditGrant
 from credits.rating import RatedUsage, rate
 from credits.services.settle import SettledUsage, settle_periods
 from plans.models import ComponentKind, PriceComponent, SubscriptionPeriod
-from plans.money import plain_number
+from plans.money import grouped_number
 
 CHUNK = 200
 PAYMENT_TERM = timedelta(0)
@@ -156,7 +156,7 @@ def _usage_lines(
     }
     included = rated.used - rated.line_units
     note = (
-        f" ({plain_number(rated.used)} used, {plain_number(included)} included)" if included else ""
+        f" ({grouped_number(rated.used)} used, {grouped_number(included)} included)" if included else ""
     )
     usage = InvoiceLine(
         type=LineType.USAGE,

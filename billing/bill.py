@@ -1,0 +1,65 @@
+"""Every sweep, synchronously and in time order: what the scheduler does over weeks, done in one go."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db import transaction
+
+from billing.jobs import BOOK_SWEEPS, STRIPE_SWEEPS, Swept
+from billing.services.due import next_due
+
+
+@dataclass
+class BillingRun:
+    """What a run did, by sweep. `unavailable` says why Stripe could not be reached; then invoices wait."""
+
+    swept: dict[str, Swept] = field(default_factory=dict)
+    unavailable: str = ""
+
+    def sweep(self, name: str, work: Callable[[datetime], Swept], at: datetime) -> int:
+        """Run one sweep, add up what it did, and return how much that was."""
+        now = work(at)
+        total = self.swept.setdefault(name, Swept())
+        total.done += now.done
+        total.failed += now.failed
+        total.problems += now.problems
+        self.unavailable = self.unavailable or now.unavailable
+        return now.done + now.failed
+
+
+def bill(*, until: datetime, now: datetime) -> BillingRun:
+    """Run all sweeps in time order until nothing is due at `until`.
+
+    What was due in the past is done as of `now`; what comes due between now and a later `until` is done as of the
+    instant at which it does, so that one jump of the clock gives the same invoices as many small ones.
+    """
+    run = BillingRun({name: Swept() for name in BOOK_SWEEPS | STRIPE_SWEEPS})
+    return _step_through(run, until=until, now=now, with_stripe=True)
+
+
+def rehearse(*, until: datetime, now: datetime, report: Callable[[], None]) -> BillingRun:
+    """Do what `bill` would do to the books, call `report` to look at it, and take all of it back. Stripe is not asked."""
+    run = BillingRun({name: Swept() for name in BOOK_SWEEPS})
+    with transaction.atomic():
+        _step_through(run, until=until, now=now, with_stripe=False)
+        report()
+        transaction.set_rollback(True)
+    return run
+
+
+def _step_through(run: BillingRun, *, until: datetime, now: datetime, with_stripe: bool) -> BillingRun:
+    after = None
+    for name, work in BOOK_SWEEPS.items():
+        run.sweep(name, work, min(now, until))
+    while due := next_due(until=until, after=after, with_stripe=with_stripe and not run.unavailable):
+        at = max(due, min(now, until))
+        done = 0
+        for name, work in BOOK_SWEEPS.items():
+            done += run.sweep(name, work, at)
+        for name, work in STRIPE_SWEEPS.items() if with_stripe else ():
+            if not run.unavailable or name == "inbox":
+                done += run.sweep(name, work, at)
+        # What is still due although nothing moved is in other hands; go on with what comes later.
+        after = None if done else at
+    return run

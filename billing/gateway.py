@@ -1,0 +1,272 @@
+"""The one module that writes to Stripe. No function here is called inside a transaction.
+
+Each write carries an idempotency key derived from our row, so a lost answer is asked for again instead of doing the
+work twice; each object carries our id in its metadata, so that it is found when Stripe has forgotten the key (a day
+later). What comes back is mirrored into dj-stripe's tables.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import stripe
+from django.conf import settings
+from djstripe import models as mirrored
+
+from billing.exchange import Card, ChargeToMake, CustomerToSend, Declined, InvoiceToSend, Paid
+
+logger = logging.getLogger(__name__)
+
+CUSTOMER_ID = "candela_customer"
+INVOICE_ID = "candela_invoice"
+LINE_ID = "candela_line"
+# No secret: the sandbox takes any test key, and dj-stripe wants one of this length.
+SANDBOX_KEY = "sk_test_CandelaSandboxTakesAnyKey"
+TIMEOUT_SECONDS = 20
+NETWORK_RETRIES = 2
+OPEN_PAGE = 100
+
+
+class StripeUnavailable(Exception):
+    """Stripe did not give a definite answer: not reached, timed out, overloaded. The same call may be made again."""
+
+
+class StripeRefused(Exception):
+    """Stripe refused the call; made again unchanged, it would refuse it again."""
+
+
+class CardDeclined(Exception):
+    """The bank or Stripe refused a card. The message is meant for the person who holds it."""
+
+    def __init__(self, message: str, *, code: str, reference: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.reference = reference
+
+
+def sandbox_url() -> str | None:
+    """Return the address of the sandbox that runs with this data folder, or None."""
+    try:
+        return json.loads((settings.CANDELA_DATA / "sandbox.json").read_text())["url"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def uses_sandbox() -> bool:
+    """Tell whether the sandbox stands in for Stripe: no key is configured."""
+    return not settings.STRIPE_SECRET_KEY
+
+
+@cache
+def _http_client() -> stripe.HTTPClient:
+    return stripe.new_default_http_client(timeout=TIMEOUT_SECONDS)
+
+
+def _api_key() -> str:
+    """Point the library at Stripe or the sandbox, and return the key to call it with."""
+    stripe.max_network_retries = NETWORK_RETRIES
+    if stripe.default_http_client is None:
+        stripe.default_http_client = _http_client()
+    if not uses_sandbox():
+        stripe.api_base = settings.STRIPE_API_ADDRESS
+        return settings.STRIPE_SECRET_KEY
+    url = sandbox_url()
+    if url is None:
+        raise StripeUnavailable("STRIPE_SECRET_KEY is not set and no sandbox is running; `manage.py up` starts one")
+    if urlsplit(url).hostname != "127.0.0.1":
+        raise StripeUnavailable(f"the sandbox must run on 127.0.0.1, not at {url}")
+    stripe.api_base = url
+    return SANDBOX_KEY
+
+
+def _call(idempotency_key: str | None = None) -> dict[str, Any]:
+    options = {"api_key": _api_key(), "stripe_version": settings.STRIPE_API_VERSION}
+    return options | ({"idempotency_key": idempotency_key} if idempotency_key else {})
+
+
+@contextmanager
+def _errors_in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except stripe.CardError as error:
+        intent = _payment_intent_of(error)
+        raise CardDeclined(
+            error.user_message or str(error),
+            code=_decline_code(error),
+            reference=intent,
+        ) from error
+    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
+        raise StripeUnavailable(str(error)) from error
+    except stripe.StripeError as error:
+        if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
+            raise StripeUnavailable(str(error)) from error
+        raise StripeRefused(error.user_message or str(error)) from error
+
+
+def _decline_code(error: stripe.CardError) -> str:
+    details = error.error
+    return (details and details.get("decline_code")) or error.code or "card_error"
+
+
+def _payment_intent_of(error: stripe.CardError) -> str:
+    intent = error.error.get("payment_intent") if error.error else None
+    return intent["id"] if intent else ""
+
+
+def ensure_customer(customer: CustomerToSend) -> str:
+    """Return Stripe's id of a customer, creating it there first where it is missing."""
+    if customer.stripe_id:
+        return customer.stripe_id
+    with _errors_in_our_words():
+        known = stripe.Customer.list(email=customer.email, limit=OPEN_PAGE, **_call()) if customer.email else []
+        for candidate in known:
+            if (candidate.metadata or {}).get(CUSTOMER_ID) == customer.id:
+                return candidate.id
+        details = {"email": customer.email} if customer.email else {}
+        created = stripe.Customer.create(
+            name=customer.name,
+            metadata={CUSTOMER_ID: customer.id},
+            **details,
+            **_call(f"{customer.id}-create"),
+        )
+    _mirror(mirrored.Customer, created)
+    return created.id
+
+
+def attach_payment_method(*, stripe_customer: str, payment_method: str) -> Card:
+    """Attach a payment method to a customer and make it the one for invoices. Raises CardDeclined or StripeRefused."""
+    with _errors_in_our_words():
+        method = stripe.PaymentMethod.attach(payment_method, customer=stripe_customer, **_call())
+        stripe.Customer.modify(
+            stripe_customer, invoice_settings={"default_payment_method": method.id}, **_call()
+        )
+    _mirror(mirrored.PaymentMethod, method)
+    card = method.card
+    return Card(
+        stripe_id=method.id,
+        payment_type=method.type,
+        brand=card.brand if card else "",
+        last_four=card.last4 or "" if card else "",
+        expiry_month=card.exp_month if card else None,
+        expiry_year=card.exp_year if card else None,
+    )
+
+
+def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
+    """Bring an issued invoice to Stripe, finalized and unpaid, and return its id there.
+
+    Repeated after a crash or a lost answer it goes on where it stopped. Raises StripeRefused when Stripe's total
+    would differ from ours; then nothing is finalized.
+    """
+    with _errors_in_our_words():
+        sent = _find_invoice(invoice, stripe_customer) if invoice.retried else None
+        if sent is None:
+            sent = stripe.Invoice.create(
+                customer=stripe_customer,
+                currency=invoice.currency.lower(),
+                auto_advance=False,
+                collection_method="charge_automatically",
+                pending_invoice_items_behavior="exclude",
+                description=invoice.number,
+                metadata={INVOICE_ID: invoice.id, "candela_number": invoice.number},
+                **_call(f"{invoice.id}-create"),
+            )
+        if sent.status == "draft":
+            _send_lines(invoice, sent.id, stripe_customer)
+            sent = stripe.Invoice.retrieve(sent.id, **_call())
+            if sent.total != invoice.total_cents:
+                raise StripeRefused(f"Stripe's total is {sent.total}, ours is {invoice.total_cents}; not finalized.")
+            sent = stripe.Invoice.finalize_invoice(sent.id, auto_advance=False, **_call(f"{invoice.id}-finalize"))
+    _mirror(mirrored.Invoice, sent)
+    return sent.id
+
+
+def _find_invoice(invoice: InvoiceToSend, stripe_customer: str) -> stripe.Invoice | None:
+    """Look an invoice of ours up at Stripe, by our id in its metadata."""
+    candidates = stripe.Invoice.list(customer=stripe_customer, limit=OPEN_PAGE, **_call())
+    for candidate in candidates.auto_paging_iter():
+        if (candidate.metadata or {}).get(INVOICE_ID) == invoice.id:
+            return candidate
+    return None
+
+
+def _send_lines(invoice: InvoiceToSend, stripe_invoice: str, stripe_customer: str) -> None:
+    there: set[str] = set()
+    if invoice.retried:
+        items = stripe.InvoiceItem.list(invoice=stripe_invoice, limit=OPEN_PAGE, **_call())
+        there = {(item.metadata or {}).get(LINE_ID, "") for item in items.auto_paging_iter()}
+    for line in invoice.lines:
+        if line.id not in there:
+            stripe.InvoiceItem.create(
+                customer=stripe_customer,
+                invoice=stripe_invoice,
+                amount=line.amount_cents,
+                currency=invoice.currency.lower(),
+                description=line.description,
+                metadata={LINE_ID: line.id},
+                **_call(line.id),
+            )
+
+
+def charge_invoice(charge: ChargeToMake) -> Paid | Declined:
+    """Charge an invoice at Stripe off session, or learn that it is paid already. Raises StripeUnavailable when Stripe
+    gave no definite answer: then the same charge is to be made again."""
+    try:
+        with _errors_in_our_words():
+            before = stripe.Invoice.retrieve(charge.stripe_invoice_id, **_call())
+            if before.status == "paid":
+                return _paid(before)
+            paid = stripe.Invoice.pay(
+                charge.stripe_invoice_id,
+                payment_method=charge.payment_method,
+                off_session=True,
+                **_call(f"{charge.invoice}-pay-{charge.attempt}"),
+            )
+    except CardDeclined as declined:
+        return Declined(reference=declined.reference, code=declined.code, message=declined.message)
+    if paid.status != "paid":
+        return Declined(
+            reference=paid.id, code="not_paid", message="The payment was not completed; the customer has to confirm it."
+        )
+    _mirror(mirrored.Invoice, paid)
+    return _paid(paid)
+
+
+def _paid(invoice: stripe.Invoice) -> Paid:
+    return Paid(reference=invoice.id, amount_cents=invoice.amount_paid)
+
+
+def mirror_event(event: dict[str, Any]) -> None:
+    """Bring dj-stripe's copy of an event and of the object it is about up to date."""
+    _mirror_by(lambda key: mirrored.Event.process(event, api_key=key), event["id"])
+
+
+def _mirror(model: Any, stripe_object: stripe.StripeObject) -> None:
+    _mirror_by(lambda key: model.sync_from_stripe_data(stripe_object, api_key=key), stripe_object["id"])
+
+
+def _mirror_by(sync: Callable[[str], Any], stripe_id: str) -> None:
+    """Sync into dj-stripe's tables. They are a mirror to look into; a failure there must not stop the billing."""
+    try:
+        sync(_api_key())
+    except Exception:
+        logger.exception("could not mirror %s into dj-stripe", stripe_id)
+
+
+def create_webhook_endpoint(*, url: str, uuid: str, events: list[str]) -> None:
+    """Create the endpoint that Stripe sends its events to, and keep it with its secret where dj-stripe looks for it."""
+    with _errors_in_our_words():
+        endpoint = stripe.WebhookEndpoint.create(
+            url=url,
+            enabled_events=events,  # type: ignore[arg-type]
+            api_version=settings.STRIPE_API_VERSION,  # type: ignore[arg-type]
+            metadata={"djstripe_uuid": uuid},
+            **_call(f"webhook-{uuid}"),
+        )
+    mirrored.WebhookEndpoint.sync_from_stripe_data(endpoint, api_key=_api_key())
+    mirrored.WebhookEndpoint.objects.filter(id=endpoint.id).update(secret=endpoint.secret)

@@ -1,0 +1,189 @@
+"""The sweeps: each asks the tables what is due and works it off. They may run twice, together, late, or be killed.
+
+A sweep reads the clock, calls rules and (between transactions) the gateway, and returns how much it did.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.utils import timezone
+
+from billing import gateway
+from billing.exchange import Paid
+from billing.models import Invoice
+from billing.services import close_periods as closing
+from billing.services import collect, finalize, inbox, send
+from billing.services.park import park_customer, work_in_halves
+from metering.services.attribute_events import attribute_events
+from plans.models import Subscription
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Swept:
+    """How much a sweep did. `unavailable` says why Stripe could not be reached; then it stopped early."""
+
+    done: int = 0
+    failed: int = 0
+    unavailable: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    def fail(self, problem: str) -> None:
+        """Count a failure and keep its sentence."""
+        self.failed += 1
+        self.problems.append(problem)
+
+
+def attribute(at: datetime) -> Swept:
+    """Give events that arrived before their customers to them."""
+    return Swept(done=attribute_events())
+
+
+def close(at: datetime) -> Swept:
+    """Close boundaries that are due, each subscription's earliest first, until none is left."""
+    return _in_chunks(
+        find=lambda: closing.due_subscriptions(at),
+        work=lambda keys: closing.close_periods(subscriptions=keys, at=at),
+        customer_of=lambda key: Subscription.objects.values_list("customer_id", flat=True).get(pk=key),
+        at=at,
+    )
+
+
+def finalize_drafts(at: datetime) -> Swept:
+    """Finalize drafts whose grace time is over, in order of their closing, until none is left."""
+    return _in_chunks(
+        find=lambda: finalize.drafts_to_finalize(at),
+        work=lambda keys: finalize.finalize(invoices=keys, at=at),
+        customer_of=lambda key: Invoice.objects.values_list("customer_id", flat=True).get(pk=key),
+        at=at,
+    )
+
+
+def _in_chunks(
+    *,
+    find: Callable[[], list[int]],
+    work: Callable[[Sequence[int]], int],
+    customer_of: Callable[[int], int],
+    at: datetime,
+) -> Swept:
+    swept = Swept()
+
+    def give_up(key: int, error: Exception) -> None:
+        park_customer(customers=[customer_of(key)], reason=f"{type(error).__name__}: {error}", at=at)
+        swept.fail(f"customer parked: {error}")
+
+    while keys := find():
+        failed_before = swept.failed
+        done = work_in_halves(keys, work, give_up)
+        swept.done += done
+        # Nothing done and nobody parked: another worker holds the rest.
+        if not done and swept.failed == failed_before:
+            break
+    return swept
+
+
+def send_invoices(at: datetime) -> Swept:
+    """Bring issued invoices to Stripe, one at a time, until none is due or Stripe cannot be reached."""
+    swept = Swept()
+    while (invoice := send.claim_invoice_to_send(at=at)) is not None:
+        try:
+            stripe_customer = gateway.ensure_customer(invoice.customer)
+            send.record_stripe_customer(customer=invoice.customer.id, stripe_id=stripe_customer)
+            stripe_invoice = gateway.send_invoice(invoice, stripe_customer=stripe_customer)
+        except gateway.StripeUnavailable as error:
+            send.record_send_failure(invoice=invoice.id, error=str(error), at=at)
+            swept.unavailable = str(error)
+            break
+        except (gateway.StripeRefused, gateway.CardDeclined) as error:
+            logger.error("Stripe refused invoice %s: %s", invoice.number, error)
+            send.record_send_failure(invoice=invoice.id, error=str(error), at=at)
+            swept.fail(f"{invoice.number}: {error}")
+        else:
+            send.record_sent(invoice=invoice.id, stripe_invoice_id=stripe_invoice, at=at)
+            swept.done += 1
+    return swept
+
+
+def collect_invoices(at: datetime) -> Swept:
+    """Charge invoices whose customers have a payment method, until none is due or Stripe cannot be reached."""
+    swept = Swept()
+    while (charge := collect.claim_invoice_to_collect(at=at)) is not None:
+        try:
+            answer = gateway.charge_invoice(charge)
+        except gateway.StripeUnavailable as error:
+            collect.record_collect_unknown(invoice=charge.invoice, at=at)
+            swept.unavailable = str(error)
+            break
+        except gateway.StripeRefused as error:
+            logger.error("Stripe refused to charge %s: %s", charge.invoice, error)
+            collect.record_collect_unknown(invoice=charge.invoice, at=at)
+            swept.fail(f"{charge.invoice}: {error}")
+            continue
+        if isinstance(answer, Paid):
+            _record_paid(charge.invoice, answer, at, swept)
+        else:
+            collect.record_declined(charge=charge, declined=answer, at=at)
+            swept.fail(f"{charge.invoice}: {answer.message}")
+    return swept
+
+
+def _record_paid(invoice: str, paid: Paid, at: datetime, swept: Swept) -> None:
+    try:
+        collect.record_payment(invoice=invoice, paid=paid, at=at)
+        swept.done += 1
+    except collect.AmountMismatch as error:
+        customer = Invoice.objects.values_list("customer_id", flat=True).get(public_id=invoice)
+        park_customer(customers=[customer], reason=str(error), at=at)
+        swept.fail(f"customer parked: {error}")
+
+
+def work_off_inbox(at: datetime) -> Swept:
+    """Work off Stripe's events, in whatever order they came."""
+    swept = Swept()
+    while (event := inbox.claim_event(at=at)) is not None:
+        try:
+            inbox.work_off(event=event, at=at)
+        except Exception as error:
+            logger.exception("could not work off %s", event.stripe_event_id)
+            inbox.record_inbox_failure(event=event, error=f"{type(error).__name__}: {error}", at=at)
+            swept.fail(f"{event.stripe_event_id}: {error}")
+        else:
+            gateway.mirror_event(event.payload)
+            swept.done += 1
+    return swept
+
+
+# In the order in which one feeds the next. Those of Stripe are left out of a run once it cannot be reached.
+BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
+    "attribute": attribute,
+    "close": close,
+    "finalize": finalize_drafts,
+}
+STRIPE_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
+    "send": send_invoices,
+    "collect": collect_invoices,
+    "inbox": work_off_inbox,
+}
+
+
+def sweep_books() -> dict[str, int]:
+    """Attribute, close and finalize what is due now; scheduled every minute."""
+    return _run(BOOK_SWEEPS)
+
+
+def sweep_stripe() -> dict[str, int]:
+    """Send, collect and work off the inbox; scheduled every minute, apart from the books, which never wait for it."""
+    return _run(STRIPE_SWEEPS)
+
+
+def _run(sweeps: dict[str, Callable[[datetime], Swept]]) -> dict[str, int]:
+    done = {}
+    for name, run in sweeps.items():
+        swept = run(timezone.now())
+        done[name] = swept.done
+        if swept.unavailable:
+            logger.warning("sweep %s stopped: %s", name, swept.unavailable)
+    return done

@@ -1,0 +1,38 @@
+from datetime import datetime
+
+from django.db.models import Min, QuerySet
+
+from billing.models import Invoice, InvoiceStatus, StripeInbox
+from plans.models import SubscriptionPeriod
+
+
+def next_due(*, until: datetime, after: datetime | None = None, with_stripe: bool = True) -> datetime | None:
+    """Find the earliest instant, not later than `until` and later than `after`, at which some sweep has work.
+
+    Without `with_stripe` what waits for Stripe is left out.
+    """
+    waiting = _waiting_for_us() + (_waiting_for_stripe() if with_stripe else [])
+    instants = []
+    for rows, column in waiting:
+        window = {f"{column}__lte": until} | ({f"{column}__gt": after} if after else {})
+        instants.append(rows.filter(**window).aggregate(first=Min(column))["first"])
+    return min((instant for instant in instants if instant is not None), default=None)
+
+
+def _waiting_for_us() -> list[tuple[QuerySet, str]]:
+    return [
+        (
+            SubscriptionPeriod.objects.filter(
+                closed_at__isnull=True, customer__parked_at__isnull=True, subscription__ended_at__isnull=True
+            ),
+            "bill_at",
+        ),
+        (Invoice.objects.filter(status=InvoiceStatus.DRAFT, customer__parked_at__isnull=True), "finalize_at"),
+        (StripeInbox.objects.filter(processed_at__isnull=True), "process_at"),
+    ]
+
+
+def _waiting_for_stripe() -> list[tuple[QuerySet, str]]:
+    issued = Invoice.objects.filter(status=InvoiceStatus.ISSUED)
+    chargeable = issued.filter(stripe_sent_at__isnull=False, customer__payment_methods__is_default=True)
+    return [(issued.filter(stripe_sent_at__isnull=True), "send_at"), (chargeable, "collect_at")]

@@ -1,0 +1,65 @@
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+
+from billing.exchange import Paid
+from billing.models import Invoice, StripeInbox
+from billing.services.collect import record_payment
+from billing.services.send import retry_delay
+
+LEASE = timedelta(minutes=10)
+INVOICE_ID = "candela_invoice"
+
+
+def store_event(*, event: Mapping[str, Any], at: datetime) -> None:
+    """Keep a Stripe event, whose signature was checked, to be worked off; one that arrived before is kept once."""
+    StripeInbox.objects.bulk_create(
+        [
+            StripeInbox(
+                stripe_event_id=event["id"], type=event["type"], payload=dict(event), received_at=at, process_at=at
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+@transaction.atomic
+def claim_event(*, at: datetime) -> StripeInbox | None:
+    """Claim the next event to work off, for as long as the lease lasts; None when there is none."""
+    event = (
+        StripeInbox.objects.filter(processed_at__isnull=True, process_at__lte=at)
+        .select_for_update(no_key=True, skip_locked=True)
+        .order_by("process_at", "pk")
+        .first()
+    )
+    if event is not None:
+        event.attempts += 1
+        event.process_at = at + LEASE
+        event.save(update_fields=["attempts", "process_at"])
+    return event
+
+
+@transaction.atomic
+def work_off(*, event: StripeInbox, at: datetime) -> None:
+    """Do what an event asks for and mark it as done, in one transaction. Events in any order, twice or late do no harm."""
+    if event.type in ("invoice.paid", "invoice.payment_succeeded"):
+        _record_invoice_paid(event.payload["data"]["object"], at)
+    StripeInbox.objects.filter(pk=event.pk).update(processed_at=at, error="")
+
+
+def _record_invoice_paid(stripe_invoice: Mapping[str, Any], at: datetime) -> None:
+    """Book the payment of one of our invoices; invoices that somebody made at Stripe by hand are none of ours."""
+    ours = (stripe_invoice.get("metadata") or {}).get(INVOICE_ID)
+    if ours and Invoice.objects.filter(public_id=ours).exists():
+        record_payment(
+            invoice=ours,
+            paid=Paid(reference=stripe_invoice["id"], amount_cents=stripe_invoice["amount_paid"]),
+            at=at,
+        )
+
+
+def record_inbox_failure(*, event: StripeInbox, error: str, at: datetime) -> None:
+    """Note why an event could not be worked off, and when to try again."""
+    StripeInbox.objects.filter(pk=event.pk).update(error=error, process_at=at + retry_delay(event.attempts))

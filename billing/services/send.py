@@ -1,0 +1,83 @@
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from billing.exchange import CustomerToSend, InvoiceToSend, LineToSend
+from billing.models import Invoice, InvoiceStatus
+from plans.models import Customer
+
+# While one worker talks to Stripe no other takes the invoice; after a crash it is taken again when the lease is over.
+LEASE = timedelta(minutes=10)
+RETRY_AFTER = (
+    timedelta(minutes=1),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=12),
+)
+
+
+def retry_delay(attempts: int) -> timedelta:
+    """How long to wait after this many failed attempts, from one minute up to half a day."""
+    return RETRY_AFTER[min(max(attempts, 1), len(RETRY_AFTER)) - 1]
+
+
+@transaction.atomic
+def claim_invoice_to_send(*, at: datetime) -> InvoiceToSend | None:
+    """Claim the next issued invoice that Stripe does not have, for as long as the lease lasts; None when there is none.
+
+    The intention is committed before anything is sent, so no transaction is open during the call.
+    """
+    invoice = (
+        Invoice.objects.to_send(at)
+        .select_for_update(no_key=True, skip_locked=True, of=("self",))
+        .select_related("customer")
+        .order_by("send_at", "pk")
+        .first()
+    )
+    if invoice is None:
+        return None
+    retried = invoice.send_attempts > 0
+    invoice.send_attempts += 1
+    invoice.send_at = at + LEASE
+    invoice.save(update_fields=["send_attempts", "send_at", "updated_at"])
+    assert invoice.number is not None
+    return InvoiceToSend(
+        id=invoice.public_id,
+        number=invoice.number,
+        currency=invoice.currency,
+        total_cents=invoice.total_cents,
+        customer=customer_to_send(invoice.customer),
+        lines=tuple(
+            LineToSend(id=line.public_id, description=line.description, amount_cents=line.amount_cents)
+            for line in invoice.lines.all()
+        ),
+        retried=retried,
+    )
+
+
+def customer_to_send(customer: Customer) -> CustomerToSend:
+    """Take what Stripe is to know of a customer."""
+    return CustomerToSend(
+        id=customer.public_id, stripe_id=customer.psp_customer_id, name=customer.name, email=customer.email
+    )
+
+
+def record_stripe_customer(*, customer: str, stripe_id: str) -> None:
+    """Keep the id that Stripe gave a customer, unless one is kept already."""
+    Customer.objects.filter(public_id=customer, psp_customer_id__isnull=True).update(psp_customer_id=stripe_id)
+
+
+def record_sent(*, invoice: str, stripe_invoice_id: str, at: datetime) -> None:
+    """Note that Stripe has an invoice; from now on it can be charged. Noting it again changes nothing."""
+    Invoice.objects.filter(public_id=invoice, stripe_sent_at__isnull=True).update(
+        stripe_invoice_id=stripe_invoice_id, stripe_sent_at=at, send_error="", collect_at=at
+    )
+
+
+def record_send_failure(*, invoice: str, error: str, at: datetime) -> None:
+    """Note why an invoice could not be sent, and when to try again. It waits; nothing else changes."""
+    failed = Invoice.objects.get(public_id=invoice)
+    Invoice.objects.filter(pk=failed.pk, status=InvoiceStatus.ISSUED, stripe_sent_at__isnull=True).update(
+        send_error=error, send_at=at + retry_delay(failed.send_attempts)
+    )

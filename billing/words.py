@@ -1,0 +1,151 @@
+"""How invoices and payments go over the wire, and how requests for them are read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rest_framework import serializers
+
+from billing.models import Invoice, InvoiceLine, Payment, PaymentMethod
+from billing.models.invoices import InvoiceStatus
+from billing.models.payments import PaymentMethodStatus
+
+
+class CreatePaymentMethod(serializers.Serializer):
+    """The body of POST /v1/payment-methods: a payment method of Stripe's that is to be attached to a customer."""
+
+    customerId = serializers.CharField()
+    provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+    paymentType = serializers.CharField(required=False, default="card")
+    status = serializers.ChoiceField(choices=PaymentMethodStatus.choices, required=False)
+    externalPspPaymentMethodId = serializers.CharField(max_length=255)
+
+
+class ListInvoices(serializers.Serializer):
+    """The query of GET /v1/invoices."""
+
+    customerId = serializers.CharField(required=False)
+    status = serializers.ChoiceField(
+        choices=[status for status in InvoiceStatus.values if status != InvoiceStatus.SKIPPED], required=False
+    )
+    limit = serializers.IntegerField(min_value=1, max_value=200, default=20)
+    offset = serializers.IntegerField(min_value=0, max_value=1_000_000, default=0)
+
+
+def invoice_body(invoice: Invoice, merchant_id: str) -> dict[str, Any]:
+    """Shape an invoice as a row of the contract's list."""
+    return {
+        "id": invoice.public_id,
+        "customerInvoiceNumber": invoice.number,
+        "merchantId": merchant_id,
+        "customerId": invoice.customer.public_id,
+        "subscriptionId": invoice.subscription and invoice.subscription.public_id,
+        "kind": invoice.kind,
+        "status": invoice.status,
+        "subtotalCents": invoice.subtotal_cents,
+        "taxAmountCents": invoice.tax_cents,
+        "totalAmountCents": invoice.total_cents,
+        "effectiveTaxRate": "0",
+        "taxJurisdiction": None,
+        "taxCalculationMethod": None,
+        "currency": invoice.currency,
+        "issueDate": invoice.finalized_at,
+        "dueDate": invoice.due_at,
+        "paidDate": invoice.paid_at,
+        "billingPeriodStart": invoice.period_start_at,
+        "billingPeriodEnd": invoice.period_end_at,
+        "stripeInvoiceId": invoice.stripe_invoice_id,
+        "pdfUrl": None,
+        "hasPdf": False,
+        "taxLineItemDescriptions": [],
+        "notes": None,
+        "documentType": "standard",
+        "originalInvoiceId": None,
+        "cancellationOrCreditReason": None,
+        "createdAt": invoice.created_at,
+        "updatedAt": invoice.updated_at,
+        "customer": {"id": invoice.customer.public_id, "name": invoice.customer.name},
+    }
+
+
+def whole_invoice_body(
+    invoice: Invoice, lines: Sequence[InvoiceLine], payments: Sequence[Payment], merchant_id: str
+) -> dict[str, Any]:
+    """Shape an invoice with its lines and payments."""
+    subscription = invoice.subscription
+    return invoice_body(invoice, merchant_id) | {
+        "customer": {
+            "id": invoice.customer.public_id,
+            "name": invoice.customer.name,
+            "email": invoice.customer.email or None,
+        },
+        "subscription": subscription
+        and {"id": subscription.public_id, "stableSubscriptionId": subscription.stable_subscription_id},
+        "lineItems": [line_body(line) for line in lines],
+        "payments": [payment_body(payment) for payment in payments],
+        "adjustmentInvoices": [],
+    }
+
+
+def line_body(line: InvoiceLine) -> dict[str, Any]:
+    """Shape a line. `unitAmountCents` may have decimals: sub-cent prices are normal."""
+    return {
+        "id": line.public_id,
+        "type": line.type,
+        "componentId": line.component and line.component.component_id,
+        "metricId": line.metric and line.metric.public_id,
+        "creditGrantId": line.grant and line.grant.public_id,
+        "description": line.description,
+        "quantity": line.quantity,
+        "unitAmountCents": line.unit_amount_cents,
+        "subtotalCents": line.amount_cents,
+        "taxMetadata": None,
+        "billingPeriodStart": line.billing_period_start_at,
+        "billingPeriodEnd": line.billing_period_end_at,
+        "usagePeriodStart": line.usage_period_start_at,
+        "usagePeriodEnd": line.usage_period_end_at,
+    }
+
+
+def payment_body(payment: Payment) -> dict[str, Any]:
+    """Shape a payment; its invoice, customer and subscription's plan must be loaded."""
+    invoice = payment.invoice
+    subscription = invoice.subscription
+    return {
+        "id": payment.public_id,
+        "invoiceId": invoice.public_id,
+        "customerId": payment.customer.public_id,
+        "paymentMethodId": payment.payment_method and payment.payment_method.public_id,
+        "externalPaymentId": payment.external_id,
+        "amountCents": payment.amount_cents,
+        "currency": payment.currency,
+        "status": payment.status,
+        "refundStatus": "none",
+        "refundedAmountCents": 0,
+        "paymentProvider": "stripe",
+        "customerInvoiceNumber": invoice.number,
+        "subscriptionId": subscription and subscription.public_id,
+        "planId": subscription and subscription.plan.public_id,
+        "planName": subscription and subscription.plan.name,
+        "customerName": payment.customer.name,
+        "errorMessage": payment.error_message or None,
+        "createdAt": payment.created_at,
+        "updatedAt": payment.created_at,
+    }
+
+
+def payment_method_body(method: PaymentMethod) -> dict[str, Any]:
+    """Shape a payment method."""
+    return {
+        "id": method.public_id,
+        "customerId": method.customer.public_id,
+        "provider": method.provider,
+        "paymentType": method.payment_type,
+        "status": method.status,
+        "isDefault": method.is_default,
+        "cardBrand": method.card_brand or None,
+        "cardLastFour": method.card_last_four or None,
+        "cardExpiryMonth": method.card_expiry_month,
+        "cardExpiryYear": method.card_expiry_year,
+        "externalPspPaymentMethodId": method.external_id,
+        "createdAt": method.created_at,
+    }
