@@ -7,12 +7,13 @@ class Refusal(Exception):
     """A rule refused the request; nothing was written.
 
     Subclasses stand beside the function that raises them and name one reason each: `code` is the machine word and
-    `status` the HTTP status of the API's answer. `details` may carry a JSON value, such as the path of a wrong field;
+    `status` the HTTP status of the API's answer, `headers` its further headers. `details` may carry a JSON value, such as the path of a wrong field;
     `extra` adds further top-level keys to the answer's body where the wire contract has them.
     """
 
     code: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
+    headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, message: str, *, details: Any = None, extra: dict[str, Any] | None = None) -> None:
         super().__init__(message)

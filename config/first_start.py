@@ -1,0 +1,205 @@
+"""What a fresh installation is given: operator, keys, pricing table, webhook endpoint and, if wanted, a sample set."""
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.utils import timezone
+from djstripe.models import WebhookEndpoint
+
+from billing import gateway
+from billing.services.subscribe import subscribe
+from config.keys import create_api_key, find_active_key
+from credits.services.publish_plan import QuotaTerms, SwitchTerms, UsageTerms, publish_plan
+from metering.services.attribute_events import register_customer
+from plans.models import Customer, Merchant, Plan, PricingTable, PricingTablePlan
+from plans.refusals import Refusal
+
+OPERATOR = "operator"
+SAMPLE = "Sample plan"
+WEBHOOK_EVENTS = ["*"]
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where to go and what to show there; kept in `CANDELA_DATA/access.json`, readable by its owner alone."""
+
+    url: str
+    admin_username: str
+    admin_password: str
+    secret_key: str
+    publishable_key: str
+    sandbox_url: str | None
+
+
+def prepare(*, demo: bool, port: int, sandbox_url: str | None) -> Access:
+    """Make what is missing and return the access data. Safe to run at every start: what is there stays as it is."""
+    at = timezone.now()
+    kept = _read_access()
+    _name_merchant()
+    table = _pricing_table()
+    access = Access(
+        url=settings.PUBLIC_URL,
+        admin_username=OPERATOR,
+        admin_password=_operator_password(kept.get("admin", {}).get("password", "")),
+        secret_key=_key(kept.get("secretKey", ""), "secret", at),
+        publishable_key=_key(kept.get("publishableKey", ""), "publishable", at),
+        sandbox_url=sandbox_url,
+    )
+    _write_access(access)
+    if sandbox_url is not None:
+        _connect_webhooks(f"http://127.0.0.1:{port}", sandbox_url)
+    if demo:
+        make_sample_set(table=table, at=at)
+    return access
+
+
+def _read_access() -> dict[str, Any]:
+    try:
+        return json.loads((settings.CANDELA_DATA / "access.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_access(access: Access) -> None:
+    values = asdict(access)
+    body = {
+        "url": values["url"],
+        "admin": {"username": values["admin_username"], "password": values["admin_password"]},
+        "secretKey": values["secret_key"],
+        "publishableKey": values["publishable_key"],
+        "sandboxUrl": values["sandbox_url"],
+    }
+    path = settings.CANDELA_DATA / "access.json"
+    unfinished = path.with_suffix(".unfinished")
+    handle = os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(body, file, indent=2)
+    unfinished.replace(path)
+
+
+def _name_merchant() -> None:
+    Merchant.objects.filter(display_name="").update(display_name="My company")
+
+
+def _pricing_table() -> PricingTable:
+    table, _ = PricingTable.objects.get_or_create(
+        slug="default", defaults={"name": "Default", "heading": "Plans and prices"}
+    )
+    return table
+
+
+def _operator_password(kept: str) -> str:
+    """Return the operator's password, making operator and password where there is none that works."""
+    operator, _ = get_user_model().objects.get_or_create(
+        username=OPERATOR, defaults={"is_staff": True, "is_superuser": True}
+    )
+    if kept and operator.check_password(kept):
+        return kept
+    password = secrets.token_urlsafe(12)
+    operator.set_password(password)
+    operator.save(update_fields=["password"])
+    return password
+
+
+def _key(kept: str, key_type: str, at: datetime) -> str:
+    """Return the kept key while it works, else a new one."""
+    if kept:
+        try:
+            find_active_key(text=kept, at=at)
+            return kept
+        except Refusal:
+            pass
+    environment = "live" if settings.STRIPE_LIVE_MODE else "test"
+    _, text = create_api_key(name="Made at the first start", key_type=key_type, environment=environment, at=at)
+    return text
+
+
+def _connect_webhooks(url: str, sandbox_url: str) -> None:
+    """Have the sandbox send its events here."""
+    uuid = str(uuid5(NAMESPACE_URL, f"{url} {sandbox_url}"))
+    address = f"{url}/stripe/webhook/{uuid}"
+    if not WebhookEndpoint.objects.filter(djstripe_uuid=uuid, url=address).exists():
+        gateway.create_webhook_endpoint(url=address, uuid=uuid, events=WEBHOOK_EVENTS)
+
+
+@transaction.atomic
+def make_sample_set(*, table: PricingTable, at: datetime) -> None:
+    """Make three plans and two customers to look at, once."""
+    if Plan.objects.filter(commit_message=SAMPLE).exists():
+        return
+    plans = [
+        publish_plan(
+            at=at,
+            name="Free",
+            description="To try it out.",
+            currency="USD",
+            monthly_amount_cents=0,
+            usage_components=[
+                UsageTerms(
+                    slug="api-calls",
+                    name="API calls",
+                    event_name="api-call",
+                    unit_label="call",
+                    quota=QuotaTerms(units=Decimal(1_000)),
+                )
+            ],
+            commit_message=SAMPLE,
+            is_visible_in_pricing_table=True,
+        ),
+        publish_plan(
+            at=at,
+            name="Pro",
+            description="For teams that build on it.",
+            currency="USD",
+            monthly_amount_cents=2_900,
+            yearly_amount_cents=29_000,
+            features=[SwitchTerms(slug="priority-support", name="Priority support")],
+            usage_components=[_sold_calls(quota=10_000, unit_cost_cents="5")],
+            commit_message=SAMPLE,
+            is_visible_in_pricing_table=True,
+        ),
+        publish_plan(
+            at=at,
+            name="Scale",
+            description="For products that depend on it.",
+            currency="USD",
+            monthly_amount_cents=19_900,
+            yearly_amount_cents=199_000,
+            features=[SwitchTerms(slug="priority-support", name="Priority support")],
+            usage_components=[_sold_calls(quota=100_000, unit_cost_cents="2.5")],
+            commit_message=SAMPLE,
+            is_visible_in_pricing_table=True,
+        ),
+    ]
+    PricingTablePlan.objects.bulk_create(
+        PricingTablePlan(
+            pricing_table=table, plan=plan, display_order=order, is_popular=plan.name == "Pro", popular_text="Popular"
+        )
+        for order, plan in enumerate(plans)
+    )
+    for external_id, name, plan in (("acme", "Acme", plans[1]), ("globex", "Globex", plans[2])):
+        if not Customer.objects.filter(external_customer_id=external_id).exists():
+            customer = register_customer(
+                at=at, name=name, email=f"billing@{external_id}.example", external_customer_id=external_id
+            )
+            subscribe(at=at, customer=customer, plan=plan, price=plan.prices.order_by("pk")[0])
+
+
+def _sold_calls(*, quota: int, unit_cost_cents: str) -> UsageTerms:
+    return UsageTerms(
+        slug="api-calls",
+        name="API calls",
+        event_name="api-call",
+        unit_label="call",
+        unit_cost_cents=Decimal(unit_cost_cents),
+        quota=QuotaTerms(units=Decimal(quota), shown_on_invoices=True),
+    )

@@ -1,0 +1,166 @@
+"""Every setting, read from the environment; `.env.example` names them and `docs/operator.md` explains them."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+CANDELA_DATA = Path(env.str("CANDELA_DATA", default=str(BASE_DIR / ".candela"))).resolve()
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    from config.local_secret import local_secret_key
+
+    SECRET_KEY = local_secret_key(CANDELA_DATA)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
+
+BILLING_TIME_ZONE = env.str("BILLING_TIME_ZONE", default="UTC")
+INVOICE_GRACE_HOURS = env.int("INVOICE_GRACE_HOURS", default=1)
+LATE_USAGE_DAYS = env.int("LATE_USAGE_DAYS", default=35)
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "djstripe",
+    "django_q",
+    "plans",
+    "metering",
+    "credits",
+    "entitlements",
+    "billing",
+    "config",
+]
+
+MIDDLEWARE = [
+    "config.guard.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "config.guard.ApiGuardMiddleware",
+]
+
+# Behind https everything that a browser keeps is kept for https alone. Redirecting is left to the proxy in front: API
+# clients must never be redirected on POST. Whether sub-domains follow is for the owner of the domain to say.
+IS_HTTPS = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = IS_HTTPS
+CSRF_COOKIE_SECURE = IS_HTTPS
+SECURE_HSTS_SECONDS = 30 * 24 * 3600 if IS_HTTPS else 0
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Persistent connections: a new connection per request costs most of the throughput.
+if env.str("DATABASE_URL", default=""):
+    DATABASES = {"default": env.db("DATABASE_URL")}
+else:
+    DATABASES = {"default": {"ENGINE": "config.embedded_postgres", "NAME": "postgres"}}
+DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+MIGRATION_MODULES = {"djstripe": "config.djstripe_migrations"}
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = CANDELA_DATA / "static"
+WHITENOISE_USE_FINDERS = True
+
+REST_FRAMEWORK = {
+    # Keys, scopes and limits are the guard's; by the time a view runs, the caller is known and allowed.
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["config.exact_json.ExactJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.exact_json.ExactJSONRenderer"],
+    "EXCEPTION_HANDLER": "config.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    # The renderer writes moments and decimals; serializers hand them on as they are.
+    "DATETIME_FORMAT": None,
+    "COERCE_DECIMAL_TO_STRING": False,
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+
+STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=False)
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+STRIPE_PUBLIC_KEY = env.str("STRIPE_PUBLIC_KEY", default="")
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="")
+STRIPE_API_VERSION = "2026-08-26.dahlia"
+# Not under the name of its variable: dj-stripe warns of a setting STRIPE_API_HOST, whatever it says.
+STRIPE_API_ADDRESS = env.str("STRIPE_API_HOST", default="https://api.stripe.com")
+DJSTRIPE_WEBHOOK_EVENT_CALLBACK = "billing.webhooks.keep_event"
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+
+if env.str("EMAIL_URL", default=""):
+    globals().update(env.email("EMAIL_URL"))
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = CANDELA_DATA / "mail"
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="billing@localhost")
+
+# One sweep is short and set-based, so a small queue and a generous retry: a task is prefetched before it runs, and its
+# retry clock starts then.
+Q_CLUSTER: dict[str, Any] = {
+    "name": "candela",
+    "orm": "default",
+    "workers": 2,
+    "queue_limit": 2,
+    "timeout": 300,
+    "retry": 900,
+    "max_attempts": 3,
+    "catch_up": False,
+    "poll": 1,
+    "save_limit": 1000,
+}
+
+# A sweep asks the tables what is due, so it matters little when it runs and not at all whether it runs twice.
+SCHEDULES: list[Any] = [
+    {"name": "candela: books", "func": "billing.jobs.sweep_books", "minutes": 1},
+    {"name": "candela: stripe", "func": "billing.jobs.sweep_stripe", "minutes": 1},
+]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
+    "filters": {"request_id": {"()": "config.logs.RequestIdFilter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["request_id"]}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    # A line for each request to Stripe says too much.
+    "loggers": {"stripe": {"level": "WARNING"}},
+}
