@@ -146,9 +146,9 @@ class PaymentMethodView(APIView):
 
 
 def _with_names(payments: Any) -> Any:
-    return payments.select_related(
-        "customer", "payment_method", "invoice__subscription__plan"
-    ).order_by("-created_at", "-pk")
+    return payments.select_related("customer", "payment_method", "invoice__subscription__plan").order_by(
+        "-created_at", "-pk"
+    )
 
 
 def _merchant_id() -> str:

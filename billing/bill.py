@@ -39,7 +39,7 @@ def bill(*, until: datetime, now: datetime) -> BillingRun:
 
 
 def rehearse(*, until: datetime, now: datetime, report: Callable[[], None]) -> BillingRun:
-    """Do what `bill` would do to the books, call `report` to look at it, and take all of it back. Stripe is not asked."""
+    """Do what `bill` would do to the books, call `report` to look at it, and take it all back. Stripe is not asked."""
     run = BillingRun({name: Swept() for name in BOOK_SWEEPS})
     with transaction.atomic():
         _step_through(run, until=until, now=now, with_stripe=False)

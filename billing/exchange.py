@@ -24,7 +24,7 @@ class LineToSend:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceToSend:
-    """An issued invoice that Stripe is to have. `retried` tells that an earlier attempt may have got part of the way."""
+    """An issued invoice that Stripe is to have. `retried`: an earlier attempt may have got part of the way."""
 
     id: str
     number: str

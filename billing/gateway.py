@@ -109,13 +109,18 @@ def _errors_in_our_words() -> Iterator[None]:
 
 
 def _decline_code(error: stripe.CardError) -> str:
-    details = error.error
-    return (details and details.get("decline_code")) or error.code or "card_error"
+    return (error.error and error.error.decline_code) or error.code or "card_error"
 
 
 def _payment_intent_of(error: stripe.CardError) -> str:
-    intent = error.error.get("payment_intent") if error.error else None
-    return intent["id"] if intent else ""
+    intent = error.error.payment_intent if error.error else None
+    return intent.id if intent else ""
+
+
+def _our_id(stripe_object: Any, name: str) -> str:
+    """Read an id of ours from the metadata of an object at Stripe; empty where there is none."""
+    metadata = stripe_object.metadata
+    return metadata[name] if metadata and name in metadata else ""
 
 
 def ensure_customer(customer: CustomerToSend) -> str:
@@ -123,11 +128,12 @@ def ensure_customer(customer: CustomerToSend) -> str:
     if customer.stripe_id:
         return customer.stripe_id
     with _errors_in_our_words():
-        known = stripe.Customer.list(email=customer.email, limit=OPEN_PAGE, **_call()) if customer.email else []
-        for candidate in known:
-            if (candidate.metadata or {}).get(CUSTOMER_ID) == customer.id:
-                return candidate.id
-        details = {"email": customer.email} if customer.email else {}
+        if customer.email:
+            known = stripe.Customer.list(email=customer.email, limit=OPEN_PAGE, **_call())
+            for candidate in known.auto_paging_iter():
+                if _our_id(candidate, CUSTOMER_ID) == customer.id:
+                    return candidate.id
+        details: dict[str, Any] = {"email": customer.email} if customer.email else {}
         created = stripe.Customer.create(
             name=customer.name,
             metadata={CUSTOMER_ID: customer.id},
@@ -142,9 +148,7 @@ def attach_payment_method(*, stripe_customer: str, payment_method: str) -> Card:
     """Attach a payment method to a customer and make it the one for invoices. Raises CardDeclined or StripeRefused."""
     with _errors_in_our_words():
         method = stripe.PaymentMethod.attach(payment_method, customer=stripe_customer, **_call())
-        stripe.Customer.modify(
-            stripe_customer, invoice_settings={"default_payment_method": method.id}, **_call()
-        )
+        stripe.Customer.modify(stripe_customer, invoice_settings={"default_payment_method": method.id}, **_call())
     _mirror(mirrored.PaymentMethod, method)
     card = method.card
     return Card(
@@ -190,7 +194,7 @@ def _find_invoice(invoice: InvoiceToSend, stripe_customer: str) -> stripe.Invoic
     """Look an invoice of ours up at Stripe, by our id in its metadata."""
     candidates = stripe.Invoice.list(customer=stripe_customer, limit=OPEN_PAGE, **_call())
     for candidate in candidates.auto_paging_iter():
-        if (candidate.metadata or {}).get(INVOICE_ID) == invoice.id:
+        if _our_id(candidate, INVOICE_ID) == invoice.id:
             return candidate
     return None
 
@@ -199,7 +203,7 @@ def _send_lines(invoice: InvoiceToSend, stripe_invoice: str, stripe_customer: st
     there: set[str] = set()
     if invoice.retried:
         items = stripe.InvoiceItem.list(invoice=stripe_invoice, limit=OPEN_PAGE, **_call())
-        there = {(item.metadata or {}).get(LINE_ID, "") for item in items.auto_paging_iter()}
+        there = {_our_id(item, LINE_ID) for item in items.auto_paging_iter()}
     for line in invoice.lines:
         if line.id not in there:
             stripe.InvoiceItem.create(

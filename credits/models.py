@@ -1,4 +1,5 @@
 from datetime import datetime
+from decimal import Decimal
 
 from django.db import models
 from django.db.models import F, Q
@@ -30,11 +31,7 @@ class CreditDefinitionQuerySet(models.QuerySet["CreditDefinition"]):
 
     def granted_with(self, plan: Plan, price: Price) -> "CreditDefinitionQuerySet":
         """Definitions that grant to a subscription of this plan version at this price."""
-        return (
-            self.live()
-            .exclude(scope=Scope.MERCHANT)
-            .filter(Q(plan=plan, price=None) | Q(price=price))
-        )
+        return self.live().exclude(scope=Scope.MERCHANT).filter(Q(plan=plan, price=None) | Q(price=price))
 
 
 class CreditDefinition(models.Model):
@@ -80,7 +77,7 @@ class CreditDefinition(models.Model):
         ]
 
     @property
-    def renewal_amount(self) -> models.DecimalField:
+    def renewal_amount(self) -> Decimal:
         """Units granted at each renewal."""
         return self.refill_amount if self.refill_amount is not None else self.default_amount
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
-from credits.burn import ZERO, BurnableGrant, Burn, Segment, burn
+from credits.burn import ZERO, Burn, BurnableGrant, Segment, burn
 from plans.money import exactly
 
 
@@ -75,12 +75,12 @@ class Position:
         )
 
     def _unsettled_segments(self) -> list[Segment]:
-        segments = []
-        for start_at, units in self.usage:
-            period = self.period_at(start_at)
-            if period is None or not period.settled:
-                segments.append(Segment(start_at=start_at, quantity=units, period=period and period.key))
-        return segments
+        placed = ((start_at, units, self.period_at(start_at)) for start_at, units in self.usage)
+        return [
+            Segment(start_at=start_at, quantity=units, period=None if period is None else period.key)
+            for start_at, units, period in placed
+            if period is None or not period.settled
+        ]
 
     def period_at(self, at: datetime) -> StoredPeriod | None:
         """The stored period that contains an instant, if any."""
@@ -101,9 +101,7 @@ class Position:
     @exactly
     def covered_since(self, start_at: datetime) -> Decimal:
         """Units used from an instant on that are included or that some grant pays for."""
-        included = (
-            self.burn.included.get(period.key, ZERO) for period in self.periods if period.start_at >= start_at
-        )
+        included = (self.burn.included.get(period.key, ZERO) for period in self.periods if period.start_at >= start_at)
         return sum(included, self.burn.credited_since(start_at))
 
     @exactly

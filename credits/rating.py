@@ -39,9 +39,7 @@ class RatedUsage:
 
 
 @exactly
-def rate(
-    *, used: Decimal, by_grant: Mapping[int, Decimal], hidden: Set[int], unit_cost_cents: Decimal
-) -> RatedUsage:
+def rate(*, used: Decimal, by_grant: Mapping[int, Decimal], hidden: Set[int], unit_cost_cents: Decimal) -> RatedUsage:
     """Price `used` units of which each grant, in burn order, pays for some; `hidden` grants get no line."""
     rest = used
     line_cents = net_cents = round_cents(price_of(unit_cost_cents, used))

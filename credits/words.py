@@ -7,7 +7,7 @@ from rest_framework import serializers
 from credits.models import ApplicationType, CreditDefinition, CreditTransaction, GrantSource, Scope
 from credits.services.grants import LiveGrant
 
-AMOUNT = {"max_digits": 24, "decimal_places": 6, "min_value": 1}
+_AMOUNT: dict[str, Any] = {"max_digits": 24, "decimal_places": 6, "min_value": 1}
 
 
 class CreateDefinition(serializers.Serializer):
@@ -22,8 +22,8 @@ class CreateDefinition(serializers.Serializer):
     priceComponentId = serializers.CharField(required=False, allow_null=True, max_length=80)
     featureId = serializers.CharField(required=False, allow_null=True)
     featureSlug = serializers.CharField(required=False, allow_null=True)
-    defaultAmount = serializers.DecimalField(**AMOUNT)
-    refillAmount = serializers.DecimalField(**AMOUNT, required=False, allow_null=True)
+    defaultAmount = serializers.DecimalField(**_AMOUNT)
+    refillAmount = serializers.DecimalField(**_AMOUNT, required=False, allow_null=True)
     expiryDays = serializers.IntegerField(min_value=1, max_value=36_500, required=False, allow_null=True)
     renewOnBilling = serializers.BooleanField(required=False, default=False)
     billingVisible = serializers.BooleanField(required=False, default=False)
@@ -57,8 +57,10 @@ class CreateGrant(serializers.Serializer):
 
     customerId = serializers.CharField(error_messages={"required": "Customer ID is required"})
     creditDefinitionId = serializers.CharField()
-    initialAmount = serializers.DecimalField(**AMOUNT, required=False, allow_null=True)
-    source = serializers.ChoiceField(choices=GrantSource.choices, required=False, default=GrantSource.MANUAL)
+    initialAmount = serializers.DecimalField(**_AMOUNT, required=False, allow_null=True)
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # a field named like an attribute of the base
+        choices=GrantSource.choices, required=False, default=GrantSource.MANUAL
+    )
     startDate = serializers.DateTimeField(required=False, allow_null=True)
     expiryDate = serializers.DateTimeField(required=False, allow_null=True)
     priority = serializers.IntegerField(min_value=-(2**31), max_value=2**31 - 1, required=False, allow_null=True)

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from entitlements.services import check, check_many, list_entitlements
 from entitlements.words import entitlement_body
+from plans.access import needs
 from plans.exact_json import decode_object, encode
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
@@ -17,6 +18,7 @@ _SLUG = re.compile(r"[a-z0-9-]{1,50}")
 MOST_SLUGS = 100
 
 
+@needs(scope="entitlements:read")
 @require_GET
 def entitlements(request: HttpRequest, customer_id: str) -> HttpResponse:
     """GET /v1/entitlements/{customerId}: every feature that the customer has."""
@@ -24,6 +26,7 @@ def entitlements(request: HttpRequest, customer_id: str) -> HttpResponse:
     return _answer({"entitlements": [entitlement_body(decision) for decision in decisions]})
 
 
+@needs(scope="entitlements:read")
 @require_GET
 def feature(request: HttpRequest, customer_id: str, slug: str) -> HttpResponse:
     """GET /v1/entitlements/{customerId}/feature/{slug}: one check."""
@@ -31,18 +34,14 @@ def feature(request: HttpRequest, customer_id: str, slug: str) -> HttpResponse:
     return _answer(entitlement_body(decision))
 
 
+# Asking changes nothing, so there is no answer to keep.
+@needs(scope="entitlements:read", own_idempotency=True)
 @require_POST
 def features(request: HttpRequest, customer_id: str) -> HttpResponse:
     """POST /v1/entitlements/{customerId}/features: many checks at once; features that say no are left out."""
     slugs = _read_slugs(decode_object(request.body))
     decisions = check_many(customer=customer_id, slugs=slugs, external=_is_external(request), at=timezone.now())
     return _answer({"entitlements": [entitlement_body(decision) for decision in decisions if decision.entitled]})
-
-
-for view in (entitlements, feature, features):
-    view.scope = "entitlements:read"
-# Asking changes nothing, so there is no answer to keep.
-features.own_idempotency = True
 
 
 def _read_slugs(body: dict[str, Any]) -> list[str]:

@@ -78,10 +78,9 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
     sold = feature.source is not None
     source = "credits" if granted else feature.source or "default"
     usages = tuple(
-        (public_id, _usage(position, at))
-        for (_, public_id), position in zip(feature.metrics, positions, strict=True)
+        (public_id, _usage(position, at)) for (_, public_id), position in zip(feature.metrics, positions, strict=True)
     )
-    common = {
+    common: dict[str, Any] = {
         "slug": feature.slug,
         "name": feature.name,
         "value": feature.value if sold else None,

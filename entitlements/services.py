@@ -1,5 +1,7 @@
+import json
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -60,7 +62,8 @@ def _sold_feature(row: dict[str, Any]) -> SoldFeature:
     return SoldFeature(
         slug=row["slug"],
         name=row["display_name"],
-        value=row["value"],
+        # Django has jsonb columns come as text.
+        value=None if row["value"] is None else json.loads(row["value"], parse_float=Decimal),
         overage=row["overage"],
         source=row["source"],
         metrics=tuple(zip(row["keys"] or (), row["public_ids"] or (), strict=True)),

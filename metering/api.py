@@ -9,6 +9,7 @@ from django.views.decorators.http import require_POST
 from metering.events import NewEvent
 from metering.services.record_events import Outcome, record_events
 from metering.words import event_body, read_batch, read_event
+from plans.access import needs
 from plans.exact_json import encode
 from plans.refusals import Refusal
 from plans.services.customers import CustomerNotFound
@@ -21,6 +22,8 @@ class IdempotencyConflict(Refusal):
     status = 409
 
 
+# An event carries its own idempotency key, and its body is read here, once.
+@needs(scope="events:write", own_idempotency=True, raw_body=True)
 @require_POST
 def events(request: HttpRequest) -> HttpResponse:
     """POST /v1/events: record one event. 202, also for a repetition."""
@@ -38,6 +41,7 @@ def events(request: HttpRequest) -> HttpResponse:
     return HttpResponse(encode(body), status=202, content_type="application/json")
 
 
+@needs(scope="events:write", own_idempotency=True, raw_body=True)
 @require_POST
 def batch(request: HttpRequest) -> HttpResponse:
     """POST /v1/events/batch: record up to 1,000 events, each judged alone. 202 once the envelope can be read."""
@@ -60,13 +64,6 @@ def batch(request: HttpRequest) -> HttpResponse:
     errors.sort(key=lambda error: error["index"])
     body = {"accepted": accepted, "rejected": len(errors), "errors": errors}
     return HttpResponse(encode(body), status=202, content_type="application/json")
-
-
-for view in (events, batch):
-    view.scope = "events:write"
-    # An event carries its own key, and its body is read here, once.
-    view.own_idempotency = True
-    view.raw_body = True
 
 
 def _refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:

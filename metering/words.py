@@ -124,7 +124,7 @@ def read_batch(raw: bytes) -> list[msgspec.Raw]:
 
 
 def event_body(event: NewEvent, outcome: Outcome, *, at: datetime) -> dict[str, Any]:
-    """Echo an event as it is stored: the first one where `event` repeats it. Fields that it does not use are left out."""
+    """Echo an event as it is stored: the first one where `event` repeats it. Fields without a value are left out."""
     assert outcome.event_id is not None
     first = outcome.first
     stored: dict[str, Any] = first or {

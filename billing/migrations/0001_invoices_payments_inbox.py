@@ -8,197 +8,418 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('credits', '0001_definitions_grants_ledger'),
-        ('plans', '0001_customers_plans_prices_subscriptions'),
+        ("credits", "0001_definitions_grants_ledger"),
+        ("plans", "0001_customers_plans_prices_subscriptions"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Invoice',
+            name="Invoice",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('inv_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('kind', models.CharField(choices=[('cycle', 'Cycle')], max_length=16)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('issued', 'Issued'), ('paid', 'Paid'), ('unpaid', 'Unpaid'), ('void', 'Void'), ('uncollectible', 'Uncollectible'), ('skipped', 'Skipped')], default='draft', max_length=16)),
-                ('number', models.CharField(blank=True, max_length=40, null=True)),
-                ('currency', models.CharField(max_length=3)),
-                ('closes_at', models.DateTimeField()),
-                ('finalize_at', models.DateTimeField()),
-                ('finalized_at', models.DateTimeField(blank=True, null=True)),
-                ('due_at', models.DateTimeField(blank=True, null=True)),
-                ('paid_at', models.DateTimeField(blank=True, null=True)),
-                ('subtotal_cents', models.BigIntegerField(default=0)),
-                ('tax_cents', models.BigIntegerField(default=0)),
-                ('total_cents', models.BigIntegerField(default=0)),
-                ('period_start_at', models.DateTimeField(blank=True, null=True)),
-                ('period_end_at', models.DateTimeField(blank=True, null=True)),
-                ('stripe_invoice_id', models.CharField(blank=True, max_length=255, null=True)),
-                ('stripe_sent_at', models.DateTimeField(blank=True, null=True)),
-                ('send_at', models.DateTimeField(blank=True, null=True)),
-                ('send_attempts', models.PositiveIntegerField(default=0)),
-                ('send_error', models.TextField(blank=True)),
-                ('collect_at', models.DateTimeField(blank=True, null=True)),
-                ('collect_attempts', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='invoices', to='plans.customer')),
-                ('subscription', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='invoices', to='plans.subscription')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("inv_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("kind", models.CharField(choices=[("cycle", "Cycle")], max_length=16)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("issued", "Issued"),
+                            ("paid", "Paid"),
+                            ("unpaid", "Unpaid"),
+                            ("void", "Void"),
+                            ("uncollectible", "Uncollectible"),
+                            ("skipped", "Skipped"),
+                        ],
+                        default="draft",
+                        max_length=16,
+                    ),
+                ),
+                ("number", models.CharField(blank=True, max_length=40, null=True)),
+                ("currency", models.CharField(max_length=3)),
+                ("closes_at", models.DateTimeField()),
+                ("finalize_at", models.DateTimeField()),
+                ("finalized_at", models.DateTimeField(blank=True, null=True)),
+                ("due_at", models.DateTimeField(blank=True, null=True)),
+                ("paid_at", models.DateTimeField(blank=True, null=True)),
+                ("subtotal_cents", models.BigIntegerField(default=0)),
+                ("tax_cents", models.BigIntegerField(default=0)),
+                ("total_cents", models.BigIntegerField(default=0)),
+                ("period_start_at", models.DateTimeField(blank=True, null=True)),
+                ("period_end_at", models.DateTimeField(blank=True, null=True)),
+                ("stripe_invoice_id", models.CharField(blank=True, max_length=255, null=True)),
+                ("stripe_sent_at", models.DateTimeField(blank=True, null=True)),
+                ("send_at", models.DateTimeField(blank=True, null=True)),
+                ("send_attempts", models.PositiveIntegerField(default=0)),
+                ("send_error", models.TextField(blank=True)),
+                ("collect_at", models.DateTimeField(blank=True, null=True)),
+                ("collect_attempts", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="invoices", to="plans.customer"
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="invoices",
+                        to="plans.subscription",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='InvoiceLine',
+            name="InvoiceLine",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('inv_item_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('position', models.PositiveIntegerField()),
-                ('type', models.CharField(choices=[('fixed', 'Fixed'), ('usage', 'Usage'), ('credit', 'Credit')], max_length=16)),
-                ('description', models.CharField(max_length=500)),
-                ('quantity', models.DecimalField(decimal_places=6, max_digits=38)),
-                ('unit_amount_cents', models.DecimalField(decimal_places=12, max_digits=30)),
-                ('amount_cents', models.BigIntegerField()),
-                ('billing_period_start_at', models.DateTimeField()),
-                ('billing_period_end_at', models.DateTimeField()),
-                ('usage_period_start_at', models.DateTimeField(blank=True, null=True)),
-                ('usage_period_end_at', models.DateTimeField(blank=True, null=True)),
-                ('component', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.pricecomponent')),
-                ('grant', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.creditgrant')),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='lines', to='billing.invoice')),
-                ('metric', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.metric')),
-                ('period', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.subscriptionperiod')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("inv_item_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("position", models.PositiveIntegerField()),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[("fixed", "Fixed"), ("usage", "Usage"), ("credit", "Credit")], max_length=16
+                    ),
+                ),
+                ("description", models.CharField(max_length=500)),
+                ("quantity", models.DecimalField(decimal_places=6, max_digits=38)),
+                ("unit_amount_cents", models.DecimalField(decimal_places=12, max_digits=30)),
+                ("amount_cents", models.BigIntegerField()),
+                ("billing_period_start_at", models.DateTimeField()),
+                ("billing_period_end_at", models.DateTimeField()),
+                ("usage_period_start_at", models.DateTimeField(blank=True, null=True)),
+                ("usage_period_end_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "component",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.pricecomponent",
+                    ),
+                ),
+                (
+                    "grant",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="credits.creditgrant",
+                    ),
+                ),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="lines", to="billing.invoice"
+                    ),
+                ),
+                (
+                    "metric",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.metric",
+                    ),
+                ),
+                (
+                    "period",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.subscriptionperiod",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['invoice_id', 'position'],
+                "ordering": ["invoice_id", "position"],
             },
         ),
         migrations.CreateModel(
-            name='PaymentMethod',
+            name="PaymentMethod",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('pm_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('provider', models.CharField(default='stripe', max_length=16)),
-                ('payment_type', models.CharField(default='card', max_length=16)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('pending', 'Pending'), ('failed', 'Failed'), ('expired', 'Expired')], default='active', max_length=16)),
-                ('card_brand', models.CharField(blank=True, max_length=32)),
-                ('card_last_four', models.CharField(blank=True, max_length=4)),
-                ('card_expiry_month', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('card_expiry_year', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('external_id', models.CharField(max_length=255, unique=True)),
-                ('is_default', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField()),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payment_methods', to='plans.customer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("pm_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("provider", models.CharField(default="stripe", max_length=16)),
+                ("payment_type", models.CharField(default="card", max_length=16)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("active", "Active"),
+                            ("pending", "Pending"),
+                            ("failed", "Failed"),
+                            ("expired", "Expired"),
+                        ],
+                        default="active",
+                        max_length=16,
+                    ),
+                ),
+                ("card_brand", models.CharField(blank=True, max_length=32)),
+                ("card_last_four", models.CharField(blank=True, max_length=4)),
+                ("card_expiry_month", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("card_expiry_year", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("external_id", models.CharField(max_length=255, unique=True)),
+                ("is_default", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="payment_methods", to="plans.customer"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Payment',
+            name="Payment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('pay_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('status', models.CharField(choices=[('succeeded', 'Succeeded'), ('failed', 'Failed')], max_length=16)),
-                ('amount_cents', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('external_id', models.CharField(max_length=255)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('error_code', models.CharField(blank=True, max_length=64)),
-                ('error_message', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField()),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payments', to='plans.customer')),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payments', to='billing.invoice')),
-                ('payment_method', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='payments', to='billing.paymentmethod')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("pay_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("status", models.CharField(choices=[("succeeded", "Succeeded"), ("failed", "Failed")], max_length=16)),
+                ("amount_cents", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("external_id", models.CharField(max_length=255)),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("error_code", models.CharField(blank=True, max_length=64)),
+                ("error_message", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="payments", to="plans.customer"
+                    ),
+                ),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="payments", to="billing.invoice"
+                    ),
+                ),
+                (
+                    "payment_method",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="payments",
+                        to="billing.paymentmethod",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='StripeInbox',
+            name="StripeInbox",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('inbox_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('stripe_event_id', models.CharField(max_length=255, unique=True)),
-                ('type', models.CharField(max_length=120)),
-                ('payload', models.JSONField()),
-                ('received_at', models.DateTimeField()),
-                ('process_at', models.DateTimeField()),
-                ('processed_at', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('error', models.TextField(blank=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("inbox_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("stripe_event_id", models.CharField(max_length=255, unique=True)),
+                ("type", models.CharField(max_length=120)),
+                ("payload", models.JSONField()),
+                ("received_at", models.DateTimeField()),
+                ("process_at", models.DateTimeField()),
+                ("processed_at", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("error", models.TextField(blank=True)),
             ],
             options={
-                'verbose_name_plural': 'Stripe inbox',
-                'indexes': [models.Index(condition=models.Q(('processed_at', None)), fields=['process_at'], name='inbox_to_process')],
+                "verbose_name_plural": "Stripe inbox",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("processed_at", None)), fields=["process_at"], name="inbox_to_process"
+                    )
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(condition=models.Q(('status', 'draft')), fields=['finalize_at'], name='invoice_to_finalize'),
+            model_name="invoice",
+            index=models.Index(
+                condition=models.Q(("status", "draft")), fields=["finalize_at"], name="invoice_to_finalize"
+            ),
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(condition=models.Q(('status', 'issued'), ('stripe_sent_at', None)), fields=['send_at'], name='invoice_to_send'),
+            model_name="invoice",
+            index=models.Index(
+                condition=models.Q(("status", "issued"), ("stripe_sent_at", None)),
+                fields=["send_at"],
+                name="invoice_to_send",
+            ),
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(condition=models.Q(('status', 'issued')), fields=['collect_at'], name='invoice_to_collect'),
+            model_name="invoice",
+            index=models.Index(
+                condition=models.Q(("status", "issued")), fields=["collect_at"], name="invoice_to_collect"
+            ),
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(fields=['customer', 'closes_at'], name='invoice_of_customer'),
+            model_name="invoice",
+            index=models.Index(fields=["customer", "closes_at"], name="invoice_of_customer"),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(fields=('subscription', 'kind', 'closes_at'), name='one_invoice_per_subscription_kind_and_close'),
+            model_name="invoice",
+            constraint=models.UniqueConstraint(
+                fields=("subscription", "kind", "closes_at"), name="one_invoice_per_subscription_kind_and_close"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(fields=('number',), name='invoice_number_is_unique'),
+            model_name="invoice",
+            constraint=models.UniqueConstraint(fields=("number",), name="invoice_number_is_unique"),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(fields=('stripe_invoice_id',), name='invoice_is_at_stripe_once'),
+            model_name="invoice",
+            constraint=models.UniqueConstraint(fields=("stripe_invoice_id",), name="invoice_is_at_stripe_once"),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('total_cents', django.db.models.expressions.CombinedExpression(models.F('subtotal_cents'), '+', models.F('tax_cents')))), name='invoice_total_adds_up'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "total_cents",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("subtotal_cents"), "+", models.F("tax_cents")
+                        ),
+                    )
+                ),
+                name="invoice_total_adds_up",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('total_cents__gte', 0)), name='invoice_total_is_not_negative'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("total_cents__gte", 0)), name="invoice_total_is_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('number', None), ('status__in', ['draft', 'skipped'])), models.Q(models.Q(('status__in', ['draft', 'skipped']), _negated=True), ('finalized_at__isnull', False), ('number__isnull', False)), _connector='OR'), name='issued_invoice_has_a_number'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("number", None), ("status__in", ["draft", "skipped"])),
+                    models.Q(
+                        models.Q(("status__in", ["draft", "skipped"]), _negated=True),
+                        ("finalized_at__isnull", False),
+                        ("number__isnull", False),
+                    ),
+                    _connector="OR",
+                ),
+                name="issued_invoice_has_a_number",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'paid'), _negated=True), ('paid_at__isnull', False), _connector='OR'), name='paid_invoice_says_when'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "paid"), _negated=True), ("paid_at__isnull", False), _connector="OR"
+                ),
+                name="paid_invoice_says_when",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.UniqueConstraint(fields=('invoice', 'position'), name='line_position_is_unique'),
+            model_name="invoiceline",
+            constraint=models.UniqueConstraint(fields=("invoice", "position"), name="line_position_is_unique"),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.UniqueConstraint(condition=models.Q(('period__isnull', False)), fields=('period', 'grant'), name='period_is_billed_once_per_grant', nulls_distinct=False),
+            model_name="invoiceline",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("period__isnull", False)),
+                fields=("period", "grant"),
+                name="period_is_billed_once_per_grant",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_cents__lte', 0), ('type', 'credit')), models.Q(models.Q(('type', 'credit'), _negated=True), ('amount_cents__gte', 0)), _connector='OR'), name='line_sign_fits_its_type'),
+            model_name="invoiceline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount_cents__lte", 0), ("type", "credit")),
+                    models.Q(models.Q(("type", "credit"), _negated=True), ("amount_cents__gte", 0)),
+                    _connector="OR",
+                ),
+                name="line_sign_fits_its_type",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='paymentmethod',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('customer',), name='customer_has_one_default_payment_method'),
+            model_name="paymentmethod",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_default", True)),
+                fields=("customer",),
+                name="customer_has_one_default_payment_method",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'succeeded')), fields=('invoice',), name='invoice_is_paid_once'),
+            model_name="payment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "succeeded")), fields=("invoice",), name="invoice_is_paid_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'failed')), fields=('invoice', 'attempt'), name='failed_attempt_is_recorded_once'),
+            model_name="payment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "failed")),
+                fields=("invoice", "attempt"),
+                name="failed_attempt_is_recorded_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_cents__gte', 0)), name='payment_amount_is_not_negative'),
+            model_name="payment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount_cents__gte", 0)), name="payment_amount_is_not_negative"
+            ),
         ),
     ]

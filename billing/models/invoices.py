@@ -107,9 +107,7 @@ class Invoice(models.Model):
         ]
         indexes = [
             models.Index(fields=["finalize_at"], condition=Q(status="draft"), name="invoice_to_finalize"),
-            models.Index(
-                fields=["send_at"], condition=Q(status="issued", stripe_sent_at=None), name="invoice_to_send"
-            ),
+            models.Index(fields=["send_at"], condition=Q(status="issued", stripe_sent_at=None), name="invoice_to_send"),
             models.Index(fields=["collect_at"], condition=Q(status="issued"), name="invoice_to_collect"),
             models.Index(fields=["customer", "closes_at"], name="invoice_of_customer"),
         ]
@@ -153,7 +151,9 @@ class InvoiceLine(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["invoice", "position"], name="line_position_is_unique"),
             models.UniqueConstraint(
-                fields=["period", "grant"], nulls_distinct=False, name="period_is_billed_once_per_grant",
+                fields=["period", "grant"],
+                nulls_distinct=False,
+                name="period_is_billed_once_per_grant",
                 condition=Q(period__isnull=False),
             ),
             models.CheckConstraint(

@@ -69,9 +69,7 @@ class Payment(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["invoice"], condition=Q(status="succeeded"), name="invoice_is_paid_once"
-            ),
+            models.UniqueConstraint(fields=["invoice"], condition=Q(status="succeeded"), name="invoice_is_paid_once"),
             models.UniqueConstraint(
                 fields=["invoice", "attempt"], condition=Q(status="failed"), name="failed_attempt_is_recorded_once"
             ),

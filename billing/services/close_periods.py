@@ -17,7 +17,7 @@ def due_subscriptions(at: datetime, *, limit: int = CHUNK) -> list[int]:
     """Find subscriptions with a period to close at `at`, of customers that are not parked, earliest first."""
     due = (
         SubscriptionPeriod.objects.due(at)
-        .filter(customer__parked_at__isnull=True)
+        .filter(customer__parked_at__isnull=True, subscription__ended_at__isnull=True)
         .order_by("bill_at")
         .values_list("subscription_id", flat=True)[: limit * 2]
     )

@@ -26,8 +26,8 @@ def claim_invoice_to_collect(*, at: datetime) -> ChargeToMake | None:
             customer__payment_methods__is_default=True,
             customer__payment_methods__status=PaymentMethodStatus.ACTIVE,
         )
-        .annotate(default_method=F("customer__payment_methods__external_id"))
         .select_for_update(no_key=True, skip_locked=True, of=("self",))
+        .select_related("customer")
         .order_by("collect_at", "pk")
         .first()
     )
@@ -38,7 +38,7 @@ def claim_invoice_to_collect(*, at: datetime) -> ChargeToMake | None:
     return ChargeToMake(
         invoice=invoice.public_id,
         stripe_invoice_id=invoice.stripe_invoice_id,
-        payment_method=invoice.default_method,
+        payment_method=invoice.customer.payment_methods.get(is_default=True).external_id,
         attempt=invoice.collect_attempts + 1,
     )
 

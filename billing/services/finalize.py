@@ -109,11 +109,10 @@ def _lines_of(
         return []
     if component.kind == ComponentKind.FIXED:
         return _fee_lines(draft, period, component)
-    assert usage is not None and component.unit_cost_cents is not None
+    assert usage is not None
+    assert component.unit_cost_cents is not None
     hidden = {key for key in usage.by_grant if not grants[key].definition.billing_visible}
-    rated = rate(
-        used=usage.used, by_grant=usage.by_grant, hidden=hidden, unit_cost_cents=component.unit_cost_cents
-    )
+    rated = rate(used=usage.used, by_grant=usage.by_grant, hidden=hidden, unit_cost_cents=component.unit_cost_cents)
     return _usage_lines(draft, period, component, rated, grants) if usage.used > 0 else []
 
 
@@ -143,7 +142,8 @@ def _usage_lines(
     rated: RatedUsage,
     grants: dict[int, CreditGrant],
 ) -> list[InvoiceLine]:
-    assert component.unit_cost_cents is not None and draft.period_start_at is not None
+    assert component.unit_cost_cents is not None
+    assert draft.period_start_at is not None
     common = {
         "invoice": draft,
         "component": component,
@@ -155,9 +155,7 @@ def _usage_lines(
         "usage_period_end_at": period.end_at,
     }
     included = rated.used - rated.line_units
-    note = (
-        f" ({grouped_number(rated.used)} used, {grouped_number(included)} included)" if included else ""
-    )
+    note = f" ({grouped_number(rated.used)} used, {grouped_number(included)} included)" if included else ""
     usage = InvoiceLine(
         type=LineType.USAGE,
         description=component.title + note,

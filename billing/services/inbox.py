@@ -43,7 +43,7 @@ def claim_event(*, at: datetime) -> StripeInbox | None:
 
 @transaction.atomic
 def work_off(*, event: StripeInbox, at: datetime) -> None:
-    """Do what an event asks for and mark it as done, in one transaction. Events in any order, twice or late do no harm."""
+    """Do what an event asks for and mark it as done, in one transaction. Any order, twice or late does no harm."""
     if event.type in ("invoice.paid", "invoice.payment_succeeded"):
         _record_invoice_paid(event.payload["data"]["object"], at)
     StripeInbox.objects.filter(pk=event.pk).update(processed_at=at, error="")

@@ -7,132 +7,314 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('plans', '0001_customers_plans_prices_subscriptions'),
+        ("plans", "0001_customers_plans_prices_subscriptions"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CreditDefinition',
+            name="CreditDefinition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('cred_def_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('name', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True)),
-                ('scope', models.CharField(choices=[('component', 'Component'), ('price', 'Price'), ('plan', 'Plan'), ('merchant', 'Merchant')], max_length=16)),
-                ('application_type', models.CharField(choices=[('usage', 'Usage'), ('monetary', 'Monetary')], max_length=16)),
-                ('price_component_id', models.CharField(blank=True, max_length=80, null=True)),
-                ('default_amount', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('refill_amount', models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True)),
-                ('expiry_days', models.PositiveIntegerField(blank=True, null=True)),
-                ('renew_on_billing', models.BooleanField(default=False)),
-                ('billing_visible', models.BooleanField(default=False)),
-                ('billing_description', models.CharField(blank=True, max_length=200)),
-                ('priority', models.IntegerField(blank=True, null=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('feature', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.feature')),
-                ('metric', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='credit_definitions', to='plans.metric')),
-                ('plan', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='credit_definitions', to='plans.plan')),
-                ('price', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='credit_definitions', to='plans.price')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("cred_def_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True)),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[
+                            ("component", "Component"),
+                            ("price", "Price"),
+                            ("plan", "Plan"),
+                            ("merchant", "Merchant"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "application_type",
+                    models.CharField(choices=[("usage", "Usage"), ("monetary", "Monetary")], max_length=16),
+                ),
+                ("price_component_id", models.CharField(blank=True, max_length=80, null=True)),
+                ("default_amount", models.DecimalField(decimal_places=6, max_digits=24)),
+                ("refill_amount", models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True)),
+                ("expiry_days", models.PositiveIntegerField(blank=True, null=True)),
+                ("renew_on_billing", models.BooleanField(default=False)),
+                ("billing_visible", models.BooleanField(default=False)),
+                ("billing_description", models.CharField(blank=True, max_length=200)),
+                ("priority", models.IntegerField(blank=True, null=True)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "feature",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.feature",
+                    ),
+                ),
+                (
+                    "metric",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="credit_definitions",
+                        to="plans.metric",
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="credit_definitions",
+                        to="plans.plan",
+                    ),
+                ),
+                (
+                    "price",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="credit_definitions",
+                        to="plans.price",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CreditGrant',
+            name="CreditGrant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('cred_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('source', models.CharField(choices=[('subscription', 'Subscription'), ('manual', 'Manual'), ('topup', 'Top Up'), ('promotion', 'Promotion'), ('refund', 'Refund')], max_length=16)),
-                ('initial_amount', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('ledger_remaining', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('priority', models.IntegerField(blank=True, null=True)),
-                ('starts_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('reference_code', models.CharField(blank=True, max_length=200, null=True)),
-                ('notes', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='credit_grants', to='plans.customer')),
-                ('definition', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='grants', to='credits.creditdefinition')),
-                ('metric', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.metric')),
-                ('period', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.subscriptionperiod')),
-                ('subscription', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.subscription')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("cred_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("subscription", "Subscription"),
+                            ("manual", "Manual"),
+                            ("topup", "Top Up"),
+                            ("promotion", "Promotion"),
+                            ("refund", "Refund"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("initial_amount", models.DecimalField(decimal_places=6, max_digits=24)),
+                ("ledger_remaining", models.DecimalField(decimal_places=6, max_digits=24)),
+                ("priority", models.IntegerField(blank=True, null=True)),
+                ("starts_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("reference_code", models.CharField(blank=True, max_length=200, null=True)),
+                ("notes", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="credit_grants", to="plans.customer"
+                    ),
+                ),
+                (
+                    "definition",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="grants",
+                        to="credits.creditdefinition",
+                    ),
+                ),
+                (
+                    "metric",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.metric"),
+                ),
+                (
+                    "period",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.subscriptionperiod",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.subscription",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CreditTransaction',
+            name="CreditTransaction",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('cred_txn_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('kind', models.CharField(choices=[('granted', 'Granted'), ('burned', 'Burned'), ('expired', 'Expired'), ('revoked', 'Revoked')], max_length=16)),
-                ('amount', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('occurred_at', models.DateTimeField()),
-                ('notes', models.TextField(blank=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.customer')),
-                ('grant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transactions', to='credits.creditgrant')),
-                ('period', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.subscriptionperiod')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("cred_txn_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("granted", "Granted"),
+                            ("burned", "Burned"),
+                            ("expired", "Expired"),
+                            ("revoked", "Revoked"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("amount", models.DecimalField(decimal_places=6, max_digits=24)),
+                ("occurred_at", models.DateTimeField()),
+                ("notes", models.TextField(blank=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.customer"
+                    ),
+                ),
+                (
+                    "grant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="transactions",
+                        to="credits.creditgrant",
+                    ),
+                ),
+                (
+                    "period",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.subscriptionperiod",
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('default_amount__gt', 0)), name='definition_amount_is_positive'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("default_amount__gt", 0)), name="definition_amount_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('refill_amount', None), ('refill_amount__gt', 0), _connector='OR'), name='definition_refill_is_positive'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("refill_amount", None), ("refill_amount__gt", 0), _connector="OR"),
+                name="definition_refill_is_positive",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('scope', 'merchant'), ('plan__isnull', False), _connector='OR'), name='definition_hangs_on_its_plan'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("scope", "merchant"), ("plan__isnull", False), _connector="OR"),
+                name="definition_hangs_on_its_plan",
+            ),
         ),
         migrations.AddIndex(
-            model_name='creditgrant',
-            index=models.Index(fields=['customer', 'metric', 'starts_at'], name='grant_customer_metric'),
+            model_name="creditgrant",
+            index=models.Index(fields=["customer", "metric", "starts_at"], name="grant_customer_metric"),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.UniqueConstraint(fields=('definition', 'period'), name='definition_grants_once_a_period'),
+            model_name="creditgrant",
+            constraint=models.UniqueConstraint(fields=("definition", "period"), name="definition_grants_once_a_period"),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.UniqueConstraint(condition=models.Q(('period__isnull', True), ('source', 'subscription')), fields=('definition', 'subscription'), name='definition_grants_once_a_subscription'),
+            model_name="creditgrant",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("period__isnull", True), ("source", "subscription")),
+                fields=("definition", "subscription"),
+                name="definition_grants_once_a_subscription",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.UniqueConstraint(fields=('customer', 'reference_code'), name='grant_reference_is_unique'),
+            model_name="creditgrant",
+            constraint=models.UniqueConstraint(fields=("customer", "reference_code"), name="grant_reference_is_unique"),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.CheckConstraint(condition=models.Q(('ledger_remaining__gte', 0), ('ledger_remaining__lte', models.F('initial_amount'))), name='grant_remaining_is_between_zero_and_granted'),
+            model_name="creditgrant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("ledger_remaining__gte", 0), ("ledger_remaining__lte", models.F("initial_amount"))),
+                name="grant_remaining_is_between_zero_and_granted",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.CheckConstraint(condition=models.Q(('initial_amount__gt', 0)), name='grant_amount_is_positive'),
+            model_name="creditgrant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("initial_amount__gt", 0)), name="grant_amount_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.CheckConstraint(condition=models.Q(('expires_at', None), ('expires_at__gt', models.F('starts_at')), _connector='OR'), name='grant_expires_after_its_start'),
+            model_name="creditgrant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("expires_at", None), ("expires_at__gt", models.F("starts_at")), _connector="OR"),
+                name="grant_expires_after_its_start",
+            ),
         ),
         migrations.AddIndex(
-            model_name='credittransaction',
-            index=models.Index(fields=['customer', 'occurred_at'], name='transaction_customer_time'),
+            model_name="credittransaction",
+            index=models.Index(fields=["customer", "occurred_at"], name="transaction_customer_time"),
         ),
         migrations.AddConstraint(
-            model_name='credittransaction',
-            constraint=models.UniqueConstraint(fields=('grant', 'kind', 'period'), name='grant_moves_once_a_period_and_kind'),
+            model_name="credittransaction",
+            constraint=models.UniqueConstraint(
+                fields=("grant", "kind", "period"), name="grant_moves_once_a_period_and_kind"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='credittransaction',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'granted')), fields=('grant',), name='grant_is_granted_once'),
+            model_name="credittransaction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "granted")), fields=("grant",), name="grant_is_granted_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='credittransaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('kind', 'granted')), models.Q(models.Q(('kind', 'granted'), _negated=True), ('amount__lt', 0)), _connector='OR'), name='transaction_sign_fits_its_kind'),
+            model_name="credittransaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount__gt", 0), ("kind", "granted")),
+                    models.Q(models.Q(("kind", "granted"), _negated=True), ("amount__lt", 0)),
+                    _connector="OR",
+                ),
+                name="transaction_sign_fits_its_kind",
+            ),
         ),
     ]

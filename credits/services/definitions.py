@@ -124,7 +124,7 @@ def _metric_of(feature: Feature | None) -> Metric:
 
 def _grant_to_running_subscriptions(definition: CreditDefinition, at: datetime) -> None:
     """Grant for the periods that are stored already but have not begun."""
-    subscriptions = Subscription.objects.live().filter(plan_id=definition.plan_id)
+    subscriptions = Subscription.objects.live().filter(plan=definition.plan)
     if definition.price_id is not None:
         subscriptions = subscriptions.filter(price_id=definition.price_id)
     locked = subscriptions.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)

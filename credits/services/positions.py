@@ -53,8 +53,7 @@ def _position(
                 period=period,
                 definition=definition,
             )
-            for key, initial_amount, ledger_remaining, priority, starts_at, ends_at, revoked, period, definition
-            in grants
+            for key, initial_amount, ledger_remaining, priority, starts_at, ends_at, revoked, period, definition in grants
         ),
         usage=tuple(
             (datetime.fromisoformat(start_at), Decimal(events) if counts else Decimal(total))

@@ -111,7 +111,7 @@ def _check_together(
     features: Sequence[SwitchTerms],
     usage_components: Sequence[UsageTerms],
 ) -> None:
-    slugs = [terms.slug for terms in (*features, *usage_components)]
+    slugs = [terms.slug for terms in features] + [terms.slug for terms in usage_components]
     for slug in slugs:
         if slugs.count(slug) > 1:
             raise InvalidInput.at("features", f"name {slug} twice.")

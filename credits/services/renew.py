@@ -86,7 +86,7 @@ def _definitions_by_plan(
 
 
 def item_of(definition: CreditDefinition, items: Sequence[SubscriptionItem]) -> SubscriptionItem:
-    """The item whose clock renews a definition: of its linked component, else the shortest clock, its metric's first."""
+    """The item whose clock renews a definition: its linked component's, else the shortest, its metric's first."""
     for item in items:
         if item.component is not None and item.component.component_id == definition.price_component_id:
             return item

@@ -20,9 +20,7 @@ class _Entries:
     transactions: list[CreditTransaction] = field(default_factory=list)
     taken: dict[int, Decimal] = field(default_factory=dict)
 
-    def move(
-        self, grant: int, kind: TransactionKind, units: Decimal, period: SubscriptionPeriod, at: datetime
-    ) -> None:
+    def move(self, grant: int, kind: TransactionKind, units: Decimal, period: SubscriptionPeriod, at: datetime) -> None:
         """Book units out of a grant."""
         self.taken[grant] = self.taken.get(grant, Decimal(0)) + units
         self.transactions.append(

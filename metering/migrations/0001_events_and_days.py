@@ -5,46 +5,93 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('plans', '0001_customers_plans_prices_subscriptions'),
+        ("plans", "0001_customers_plans_prices_subscriptions"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='UsageDay',
+            name="UsageDay",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('day', models.DateField()),
-                ('events', models.BigIntegerField()),
-                ('total', models.DecimalField(decimal_places=6, max_digits=38)),
-                ('customer', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.customer')),
-                ('metric', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.metric')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("day", models.DateField()),
+                ("events", models.BigIntegerField()),
+                ("total", models.DecimalField(decimal_places=6, max_digits=38)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.customer",
+                    ),
+                ),
+                (
+                    "metric",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.metric"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('customer', 'metric', 'day'), name='usage_day_is_one_row')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("customer", "metric", "day"), name="usage_day_is_one_row")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='UsageEvent',
+            name="UsageEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('external_customer_id', models.CharField(max_length=255, null=True)),
-                ('event_name', models.CharField(max_length=255)),
-                ('value', models.DecimalField(decimal_places=6, max_digits=24, null=True)),
-                ('text_value', models.TextField(null=True)),
-                ('occurred_at', models.DateTimeField()),
-                ('timestamp_given', models.BooleanField()),
-                ('idempotency_key', models.CharField(max_length=255)),
-                ('properties', models.JSONField(default=dict)),
-                ('received_at', models.DateTimeField()),
-                ('customer', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='plans.customer')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("external_customer_id", models.CharField(max_length=255, null=True)),
+                ("event_name", models.CharField(max_length=255)),
+                ("value", models.DecimalField(decimal_places=6, max_digits=24, null=True)),
+                ("text_value", models.TextField(null=True)),
+                ("occurred_at", models.DateTimeField()),
+                ("timestamp_given", models.BooleanField()),
+                ("idempotency_key", models.CharField(max_length=255)),
+                ("properties", models.JSONField(default=dict)),
+                ("received_at", models.DateTimeField()),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="plans.customer",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['customer', 'event_name', 'occurred_at'], name='event_customer_name_time')],
-                'constraints': [models.UniqueConstraint(fields=('customer', 'idempotency_key'), name='event_is_recorded_once'), models.UniqueConstraint(condition=models.Q(('customer__isnull', True)), fields=('external_customer_id', 'idempotency_key'), name='unattributed_event_is_recorded_once'), models.CheckConstraint(condition=models.Q(('customer__isnull', False), ('external_customer_id__isnull', False), _connector='OR'), name='event_is_addressed_to_somebody'), models.CheckConstraint(condition=models.Q(models.Q(('text_value', None), ('value__isnull', False)), models.Q(('text_value__isnull', False), ('value', None)), _connector='OR'), name='event_has_a_number_or_a_text')],
+                "indexes": [
+                    models.Index(fields=["customer", "event_name", "occurred_at"], name="event_customer_name_time")
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("customer", "idempotency_key"), name="event_is_recorded_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("customer__isnull", True)),
+                        fields=("external_customer_id", "idempotency_key"),
+                        name="unattributed_event_is_recorded_once",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("customer__isnull", False), ("external_customer_id__isnull", False), _connector="OR"
+                        ),
+                        name="event_is_addressed_to_somebody",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("text_value", None), ("value__isnull", False)),
+                            models.Q(("text_value__isnull", False), ("value", None)),
+                            _connector="OR",
+                        ),
+                        name="event_has_a_number_or_a_text",
+                    ),
+                ],
             },
         ),
     ]

@@ -30,7 +30,7 @@ def attribute_events(*, customer: Customer | None = None, limit: int = EVENTS_PE
     with connection.cursor() as cursor:
         cursor.execute(
             ATTRIBUTE_EVENTS,
-            {"customer": customer and customer.pk, "limit": limit, "zone": billing_zone().key},
+            {"customer": None if customer is None else customer.pk, "limit": limit, "zone": billing_zone().key},
         )
         (attributed,) = cursor.fetchone()
     return attributed

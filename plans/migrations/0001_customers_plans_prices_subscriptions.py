@@ -11,361 +11,761 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='PricingTable',
+            name="PricingTable",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('price_table_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('name', models.CharField(max_length=200)),
-                ('slug', models.SlugField(max_length=80, unique=True)),
-                ('description', models.TextField(blank=True)),
-                ('heading', models.CharField(blank=True, max_length=200)),
-                ('subheading', models.CharField(blank=True, max_length=300)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("price_table_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("slug", models.SlugField(max_length=80, unique=True)),
+                ("description", models.TextField(blank=True)),
+                ("heading", models.CharField(blank=True, max_length=200)),
+                ("subheading", models.CharField(blank=True, max_length=300)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Customer',
+            name="Customer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('cus_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('name', models.CharField(max_length=200)),
-                ('email', models.EmailField(blank=True, max_length=254)),
-                ('email_is_shared', models.BooleanField(default=False)),
-                ('phone_number', models.CharField(blank=True, max_length=40)),
-                ('external_customer_id', models.CharField(blank=True, max_length=255, null=True)),
-                ('psp_customer_id', models.CharField(blank=True, max_length=255, null=True)),
-                ('billing_address_line1', models.CharField(blank=True, max_length=255)),
-                ('billing_address_line2', models.CharField(blank=True, max_length=255)),
-                ('billing_city', models.CharField(blank=True, max_length=120)),
-                ('billing_state_province', models.CharField(blank=True, max_length=120)),
-                ('billing_postal_code', models.CharField(blank=True, max_length=40)),
-                ('billing_country', models.CharField(blank=True, max_length=2)),
-                ('business_name', models.CharField(blank=True, max_length=200)),
-                ('tax_id', models.CharField(blank=True, max_length=64)),
-                ('tax_exempt', models.BooleanField(default=False)),
-                ('tax_exemption_reason', models.CharField(blank=True, max_length=255)),
-                ('invoice_prefix', models.CharField(max_length=20)),
-                ('last_invoice_number', models.PositiveIntegerField(default=0, editable=False)),
-                ('preferred_language', models.CharField(default='en', max_length=16)),
-                ('timezone', models.CharField(default='UTC', max_length=64)),
-                ('preferred_currency', models.CharField(default='USD', max_length=3)),
-                ('metadata', models.JSONField(blank=True, default=dict, encoder=plans.json_values.NumberKeepingEncoder)),
-                ('customer_organization_id', models.CharField(blank=True, max_length=255, null=True)),
-                ('org_role', models.CharField(blank=True, choices=[('primary', 'Primary'), ('member', 'Member')], max_length=16, null=True)),
-                ('parked_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('parked_reason', models.TextField(blank=True, editable=False)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("cus_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("email", models.EmailField(blank=True, max_length=254)),
+                ("email_is_shared", models.BooleanField(default=False)),
+                ("phone_number", models.CharField(blank=True, max_length=40)),
+                ("external_customer_id", models.CharField(blank=True, max_length=255, null=True)),
+                ("psp_customer_id", models.CharField(blank=True, max_length=255, null=True)),
+                ("billing_address_line1", models.CharField(blank=True, max_length=255)),
+                ("billing_address_line2", models.CharField(blank=True, max_length=255)),
+                ("billing_city", models.CharField(blank=True, max_length=120)),
+                ("billing_state_province", models.CharField(blank=True, max_length=120)),
+                ("billing_postal_code", models.CharField(blank=True, max_length=40)),
+                ("billing_country", models.CharField(blank=True, max_length=2)),
+                ("business_name", models.CharField(blank=True, max_length=200)),
+                ("tax_id", models.CharField(blank=True, max_length=64)),
+                ("tax_exempt", models.BooleanField(default=False)),
+                ("tax_exemption_reason", models.CharField(blank=True, max_length=255)),
+                ("invoice_prefix", models.CharField(max_length=20)),
+                ("last_invoice_number", models.PositiveIntegerField(default=0, editable=False)),
+                ("preferred_language", models.CharField(default="en", max_length=16)),
+                ("timezone", models.CharField(default="UTC", max_length=64)),
+                ("preferred_currency", models.CharField(default="USD", max_length=3)),
+                (
+                    "metadata",
+                    models.JSONField(blank=True, default=dict, encoder=plans.json_values.NumberKeepingEncoder),
+                ),
+                ("customer_organization_id", models.CharField(blank=True, max_length=255, null=True)),
+                (
+                    "org_role",
+                    models.CharField(
+                        blank=True, choices=[("primary", "Primary"), ("member", "Member")], max_length=16, null=True
+                    ),
+                ),
+                ("parked_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("parked_reason", models.TextField(blank=True, editable=False)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(fields=['created_at'], name='customer_created_at')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('external_customer_id',), name='customer_external_id_is_unique'), models.UniqueConstraint(django.db.models.functions.text.Lower('email'), condition=models.Q(('deleted_at__isnull', True), ('email_is_shared', False), models.Q(('email', ''), _negated=True)), name='customer_email_is_unique_unless_shared'), models.UniqueConstraint(fields=('invoice_prefix',), name='customer_invoice_prefix_is_unique'), models.UniqueConstraint(fields=('psp_customer_id',), name='customer_psp_id_is_unique')],
+                "indexes": [models.Index(fields=["created_at"], name="customer_created_at")],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=("external_customer_id",),
+                        name="customer_external_id_is_unique",
+                    ),
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("email"),
+                        condition=models.Q(
+                            ("deleted_at__isnull", True),
+                            ("email_is_shared", False),
+                            models.Q(("email", ""), _negated=True),
+                        ),
+                        name="customer_email_is_unique_unless_shared",
+                    ),
+                    models.UniqueConstraint(fields=("invoice_prefix",), name="customer_invoice_prefix_is_unique"),
+                    models.UniqueConstraint(fields=("psp_customer_id",), name="customer_psp_id_is_unique"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Merchant',
+            name="Merchant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('singleton', models.BooleanField(default=True, editable=False, unique=True)),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('mer_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('legal_name', models.CharField(blank=True, max_length=200)),
-                ('display_name', models.CharField(blank=True, max_length=200)),
-                ('support_email', models.EmailField(blank=True, max_length=254)),
-                ('default_currency', models.CharField(default='USD', max_length=3)),
-                ('billing_time_zone', models.CharField(editable=False, max_length=64)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("singleton", models.BooleanField(default=True, editable=False, unique=True)),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("mer_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("legal_name", models.CharField(blank=True, max_length=200)),
+                ("display_name", models.CharField(blank=True, max_length=200)),
+                ("support_email", models.EmailField(blank=True, max_length=254)),
+                ("default_currency", models.CharField(default="USD", max_length=3)),
+                ("billing_time_zone", models.CharField(editable=False, max_length=64)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('singleton', True)), name='merchant_is_one_row')],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("singleton", True)), name="merchant_is_one_row")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Metric',
+            name="Metric",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('met_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('name', models.CharField(max_length=100)),
-                ('description', models.TextField(blank=True)),
-                ('aggregation_type', models.CharField(choices=[('COUNT', 'Count'), ('SUM', 'Sum')], max_length=16)),
-                ('event_name', models.CharField(max_length=255)),
-                ('value_type', models.CharField(choices=[('NUMERIC', 'Numeric'), ('STRING', 'String')], default='NUMERIC', max_length=16)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("met_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                ("description", models.TextField(blank=True)),
+                ("aggregation_type", models.CharField(choices=[("COUNT", "Count"), ("SUM", "Sum")], max_length=16)),
+                ("event_name", models.CharField(max_length=255)),
+                (
+                    "value_type",
+                    models.CharField(
+                        choices=[("NUMERIC", "Numeric"), ("STRING", "String")], default="NUMERIC", max_length=16
+                    ),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('deleted_at__isnull', True)), fields=['event_name'], name='metric_live_event_name')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('aggregation_type__in', ['COUNT', 'SUM'])), name='metric_aggregation_is_known')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("deleted_at__isnull", True)),
+                        fields=["event_name"],
+                        name="metric_live_event_name",
+                    )
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("aggregation_type__in", ["COUNT", "SUM"])),
+                        name="metric_aggregation_is_known",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Feature',
+            name="Feature",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('feat_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('slug', models.CharField(max_length=50)),
-                ('display_name', models.CharField(max_length=200)),
-                ('description', models.TextField(blank=True)),
-                ('value', models.JSONField(encoder=plans.json_values.NumberKeepingEncoder)),
-                ('is_override_feature', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('metrics', models.ManyToManyField(blank=True, related_name='features', to='plans.metric')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("feat_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("slug", models.CharField(max_length=50)),
+                ("display_name", models.CharField(max_length=200)),
+                ("description", models.TextField(blank=True)),
+                ("value", models.JSONField(encoder=plans.json_values.NumberKeepingEncoder)),
+                ("is_override_feature", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                ("metrics", models.ManyToManyField(blank=True, related_name="features", to="plans.metric")),
             ],
         ),
         migrations.CreateModel(
-            name='Plan',
+            name="Plan",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('plan_int_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('stable_plan_id', models.CharField(db_index=True, default=functools.partial(plans.ids.new_public_id, *('pln_stable_',), **{}), editable=False, max_length=48)),
-                ('version_number', models.PositiveIntegerField(default=1)),
-                ('name', models.CharField(max_length=200, verbose_name='plan name')),
-                ('description', models.TextField(blank=True)),
-                ('commit_message', models.CharField(blank=True, max_length=500)),
-                ('is_visible_in_pricing_table', models.BooleanField(default=False)),
-                ('is_enterprise_plan', models.BooleanField(default=False)),
-                ('button_text', models.CharField(blank=True, max_length=60)),
-                ('enterprise_redirect_url', models.URLField(blank=True, null=True)),
-                ('created_at', models.DateTimeField()),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("plan_int_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                (
+                    "stable_plan_id",
+                    models.CharField(
+                        db_index=True,
+                        default=functools.partial(plans.ids.new_public_id, *("pln_stable_",), **{}),
+                        editable=False,
+                        max_length=48,
+                    ),
+                ),
+                ("version_number", models.PositiveIntegerField(default=1)),
+                ("name", models.CharField(max_length=200, verbose_name="plan name")),
+                ("description", models.TextField(blank=True)),
+                ("commit_message", models.CharField(blank=True, max_length=500)),
+                ("is_visible_in_pricing_table", models.BooleanField(default=False)),
+                ("is_enterprise_plan", models.BooleanField(default=False)),
+                ("button_text", models.CharField(blank=True, max_length=60)),
+                ("enterprise_redirect_url", models.URLField(blank=True, null=True)),
+                ("created_at", models.DateTimeField()),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('stable_plan_id', 'version_number'), name='plan_version_is_unique'), models.CheckConstraint(condition=models.Q(('version_number__gte', 1)), name='plan_version_is_positive')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("stable_plan_id", "version_number"), name="plan_version_is_unique"),
+                    models.CheckConstraint(
+                        condition=models.Q(("version_number__gte", 1)), name="plan_version_is_positive"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PlanFeature',
+            name="PlanFeature",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('value', models.JSONField(encoder=plans.json_values.NumberKeepingEncoder)),
-                ('overage', models.CharField(choices=[('block', 'Block'), ('allow', 'Allow')], default='block', max_length=8)),
-                ('feature', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='plan_features', to='plans.feature')),
-                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='plan_features', to='plans.plan')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("value", models.JSONField(encoder=plans.json_values.NumberKeepingEncoder)),
+                (
+                    "overage",
+                    models.CharField(choices=[("block", "Block"), ("allow", "Allow")], default="block", max_length=8),
+                ),
+                (
+                    "feature",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="plan_features", to="plans.feature"
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="plan_features", to="plans.plan"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Price',
+            name="Price",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('price_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('currency', models.CharField(max_length=3)),
-                ('is_override_price', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('cloned_from', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='clones', to='plans.price')),
-                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='plans.plan')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("price_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("currency", models.CharField(max_length=3)),
+                ("is_override_price", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "cloned_from",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="clones",
+                        to="plans.price",
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="prices", to="plans.plan"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PriceComponent',
+            name="PriceComponent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('component_id', models.CharField(max_length=80)),
-                ('position', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(choices=[('fixed', 'Fixed'), ('usage', 'Usage')], max_length=16)),
-                ('component_name', models.CharField(blank=True, max_length=120)),
-                ('label', models.CharField(blank=True, max_length=200)),
-                ('unit_label', models.CharField(blank=True, max_length=60)),
-                ('amount_cents', models.BigIntegerField(blank=True, null=True)),
-                ('unit_cost_cents', models.DecimalField(blank=True, decimal_places=12, max_digits=30, null=True)),
-                ('frequency', models.CharField(choices=[('WEEKLY', 'Weekly'), ('MONTHLY', 'Monthly'), ('YEARLY', 'Yearly')], max_length=8)),
-                ('interval', models.PositiveSmallIntegerField(default=1)),
-                ('metric', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='components', to='plans.metric')),
-                ('price', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='components', to='plans.price')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("component_id", models.CharField(max_length=80)),
+                ("position", models.PositiveSmallIntegerField()),
+                ("kind", models.CharField(choices=[("fixed", "Fixed"), ("usage", "Usage")], max_length=16)),
+                ("component_name", models.CharField(blank=True, max_length=120)),
+                ("label", models.CharField(blank=True, max_length=200)),
+                ("unit_label", models.CharField(blank=True, max_length=60)),
+                ("amount_cents", models.BigIntegerField(blank=True, null=True)),
+                ("unit_cost_cents", models.DecimalField(blank=True, decimal_places=12, max_digits=30, null=True)),
+                (
+                    "frequency",
+                    models.CharField(
+                        choices=[("WEEKLY", "Weekly"), ("MONTHLY", "Monthly"), ("YEARLY", "Yearly")], max_length=8
+                    ),
+                ),
+                ("interval", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "metric",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="components",
+                        to="plans.metric",
+                    ),
+                ),
+                (
+                    "price",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="components", to="plans.price"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['price_id', 'position'],
+                "ordering": ["price_id", "position"],
             },
         ),
         migrations.CreateModel(
-            name='PricingTablePlan',
+            name="PricingTablePlan",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('price_table_plan_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('display_order', models.PositiveSmallIntegerField(default=0)),
-                ('is_popular', models.BooleanField(default=False)),
-                ('popular_text', models.CharField(blank=True, max_length=40)),
-                ('button_text', models.CharField(blank=True, max_length=60)),
-                ('button_outline', models.BooleanField(default=False)),
-                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='table_plans', to='plans.plan')),
-                ('pricing_table', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='table_plans', to='plans.pricingtable')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("price_table_plan_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("display_order", models.PositiveSmallIntegerField(default=0)),
+                ("is_popular", models.BooleanField(default=False)),
+                ("popular_text", models.CharField(blank=True, max_length=40)),
+                ("button_text", models.CharField(blank=True, max_length=60)),
+                ("button_outline", models.BooleanField(default=False)),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="table_plans", to="plans.plan"
+                    ),
+                ),
+                (
+                    "pricing_table",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="table_plans", to="plans.pricingtable"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['display_order', 'id'],
+                "ordering": ["display_order", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Subscription',
+            name="Subscription",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('sub_int_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('stable_subscription_id', models.CharField(db_index=True, default=functools.partial(plans.ids.new_public_id, *('sub_stable_',), **{}), editable=False, max_length=48)),
-                ('version_number', models.PositiveIntegerField(default=1)),
-                ('status', models.CharField(choices=[('active', 'Active'), ('paused', 'Paused'), ('past_due', 'Past Due'), ('unpaid', 'Unpaid'), ('canceled', 'Canceled')], default='active', max_length=16)),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('cancel_at_period_end', models.BooleanField(default=False)),
-                ('beside_others', models.BooleanField(default=False, help_text='Created with the wish to have several subscriptions at once.')),
-                ('metadata', models.JSONField(blank=True, default=dict, encoder=plans.json_values.NumberKeepingEncoder)),
-                ('created_at', models.DateTimeField()),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subscriptions', to='plans.customer')),
-                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subscriptions', to='plans.plan')),
-                ('price', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subscriptions', to='plans.price')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("sub_int_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                (
+                    "stable_subscription_id",
+                    models.CharField(
+                        db_index=True,
+                        default=functools.partial(plans.ids.new_public_id, *("sub_stable_",), **{}),
+                        editable=False,
+                        max_length=48,
+                    ),
+                ),
+                ("version_number", models.PositiveIntegerField(default=1)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("active", "Active"),
+                            ("paused", "Paused"),
+                            ("past_due", "Past Due"),
+                            ("unpaid", "Unpaid"),
+                            ("canceled", "Canceled"),
+                        ],
+                        default="active",
+                        max_length=16,
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("cancel_at_period_end", models.BooleanField(default=False)),
+                (
+                    "beside_others",
+                    models.BooleanField(
+                        default=False, help_text="Created with the wish to have several subscriptions at once."
+                    ),
+                ),
+                (
+                    "metadata",
+                    models.JSONField(blank=True, default=dict, encoder=plans.json_values.NumberKeepingEncoder),
+                ),
+                ("created_at", models.DateTimeField()),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="subscriptions", to="plans.customer"
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="subscriptions", to="plans.plan"
+                    ),
+                ),
+                (
+                    "price",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="subscriptions", to="plans.price"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SubscriptionFeature',
+            name="SubscriptionFeature",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('subfe_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('value', models.JSONField(encoder=plans.json_values.NumberKeepingEncoder)),
-                ('overage', models.CharField(choices=[('block', 'Block'), ('allow', 'Allow')], default='block', max_length=8)),
-                ('source', models.CharField(choices=[('plan', 'Plan'), ('override', 'Override')], default='plan', max_length=8)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.customer')),
-                ('feature', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.feature')),
-                ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subscription_features', to='plans.subscription')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("subfe_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("value", models.JSONField(encoder=plans.json_values.NumberKeepingEncoder)),
+                (
+                    "overage",
+                    models.CharField(choices=[("block", "Block"), ("allow", "Allow")], default="block", max_length=8),
+                ),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("plan", "Plan"), ("override", "Override")], default="plan", max_length=8
+                    ),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.customer"
+                    ),
+                ),
+                (
+                    "feature",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.feature"
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="subscription_features",
+                        to="plans.subscription",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SubscriptionItem',
+            name="SubscriptionItem",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('frequency', models.CharField(choices=[('WEEKLY', 'Weekly'), ('MONTHLY', 'Monthly'), ('YEARLY', 'Yearly')], max_length=8)),
-                ('interval', models.PositiveSmallIntegerField(default=1)),
-                ('clock_started_at', models.DateTimeField()),
-                ('included_units', models.DecimalField(decimal_places=6, default=0, max_digits=24)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('component', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='items', to='plans.pricecomponent')),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.customer')),
-                ('metric', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.metric')),
-                ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='items', to='plans.subscription')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "frequency",
+                    models.CharField(
+                        choices=[("WEEKLY", "Weekly"), ("MONTHLY", "Monthly"), ("YEARLY", "Yearly")], max_length=8
+                    ),
+                ),
+                ("interval", models.PositiveSmallIntegerField(default=1)),
+                ("clock_started_at", models.DateTimeField()),
+                ("included_units", models.DecimalField(decimal_places=6, default=0, max_digits=24)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "component",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="items",
+                        to="plans.pricecomponent",
+                    ),
+                ),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.customer"
+                    ),
+                ),
+                (
+                    "metric",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.metric",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="items", to="plans.subscription"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SubscriptionPeriod',
+            name="SubscriptionPeriod",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('start_at', models.DateTimeField()),
-                ('end_at', models.DateTimeField()),
-                ('bill_at', models.DateTimeField()),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('settled_at', models.DateTimeField(blank=True, null=True)),
-                ('settled_usage', models.DecimalField(blank=True, decimal_places=6, max_digits=38, null=True)),
-                ('settled_included', models.DecimalField(blank=True, decimal_places=6, max_digits=38, null=True)),
-                ('settled_credited', models.DecimalField(blank=True, decimal_places=6, max_digits=38, null=True)),
-                ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.customer')),
-                ('item', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='periods', to='plans.subscriptionitem')),
-                ('metric', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.metric')),
-                ('subscription', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='periods', to='plans.subscription')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("start_at", models.DateTimeField()),
+                ("end_at", models.DateTimeField()),
+                ("bill_at", models.DateTimeField()),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                ("settled_at", models.DateTimeField(blank=True, null=True)),
+                ("settled_usage", models.DecimalField(blank=True, decimal_places=6, max_digits=38, null=True)),
+                ("settled_included", models.DecimalField(blank=True, decimal_places=6, max_digits=38, null=True)),
+                ("settled_credited", models.DecimalField(blank=True, decimal_places=6, max_digits=38, null=True)),
+                (
+                    "customer",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.customer"
+                    ),
+                ),
+                (
+                    "item",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="periods", to="plans.subscriptionitem"
+                    ),
+                ),
+                (
+                    "metric",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="plans.metric",
+                    ),
+                ),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="periods", to="plans.subscription"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='feature',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('slug',), name='feature_slug_is_unique'),
+            model_name="feature",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("deleted_at__isnull", True)), fields=("slug",), name="feature_slug_is_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='planfeature',
-            constraint=models.UniqueConstraint(fields=('plan', 'feature'), name='plan_has_feature_once'),
+            model_name="planfeature",
+            constraint=models.UniqueConstraint(fields=("plan", "feature"), name="plan_has_feature_once"),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.UniqueConstraint(fields=('price', 'component_id'), name='component_id_is_unique_in_its_price'),
+            model_name="pricecomponent",
+            constraint=models.UniqueConstraint(
+                fields=("price", "component_id"), name="component_id_is_unique_in_its_price"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.UniqueConstraint(fields=('price', 'position'), name='component_position_is_unique_in_its_price'),
+            model_name="pricecomponent",
+            constraint=models.UniqueConstraint(
+                fields=("price", "position"), name="component_position_is_unique_in_its_price"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'usage')), fields=('price', 'metric'), name='price_prices_a_metric_once'),
+            model_name="pricecomponent",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "usage")), fields=("price", "metric"), name="price_prices_a_metric_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_cents__gte', 0), ('kind', 'fixed'), ('metric', None), ('unit_cost_cents', None)), models.Q(('amount_cents', None), ('kind', 'usage'), ('metric__isnull', False), ('unit_cost_cents__gte', 0)), _connector='OR'), name='component_has_what_its_kind_needs'),
+            model_name="pricecomponent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount_cents__gte", 0), ("kind", "fixed"), ("metric", None), ("unit_cost_cents", None)),
+                    models.Q(
+                        ("amount_cents", None),
+                        ("kind", "usage"),
+                        ("metric__isnull", False),
+                        ("unit_cost_cents__gte", 0),
+                    ),
+                    _connector="OR",
+                ),
+                name="component_has_what_its_kind_needs",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.CheckConstraint(condition=models.Q(('interval__gte', 1)), name='component_interval_is_positive'),
+            model_name="pricecomponent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("interval__gte", 1)), name="component_interval_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricingtableplan',
-            constraint=models.UniqueConstraint(fields=('pricing_table', 'plan'), name='plan_is_on_a_table_once'),
+            model_name="pricingtableplan",
+            constraint=models.UniqueConstraint(fields=("pricing_table", "plan"), name="plan_is_on_a_table_once"),
         ),
         migrations.AddConstraint(
-            model_name='subscription',
-            constraint=models.UniqueConstraint(condition=models.Q(('beside_others', False), ('deleted_at__isnull', True), ('ended_at__isnull', True)), fields=('customer',), name='customer_has_one_live_subscription'),
+            model_name="subscription",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("beside_others", False), ("deleted_at__isnull", True), ("ended_at__isnull", True)),
+                fields=("customer",),
+                name="customer_has_one_live_subscription",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscription',
-            constraint=models.UniqueConstraint(fields=('stable_subscription_id', 'version_number'), name='subscription_version_is_unique'),
+            model_name="subscription",
+            constraint=models.UniqueConstraint(
+                fields=("stable_subscription_id", "version_number"), name="subscription_version_is_unique"
+            ),
         ),
         migrations.AddIndex(
-            model_name='subscriptionfeature',
-            index=models.Index(fields=['customer', 'feature'], name='subscription_feature_customer'),
+            model_name="subscriptionfeature",
+            index=models.Index(fields=["customer", "feature"], name="subscription_feature_customer"),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionfeature',
-            constraint=models.UniqueConstraint(fields=('subscription', 'feature', 'source'), name='subscription_has_feature_once_per_source'),
+            model_name="subscriptionfeature",
+            constraint=models.UniqueConstraint(
+                fields=("subscription", "feature", "source"), name="subscription_has_feature_once_per_source"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionitem',
-            constraint=models.UniqueConstraint(fields=('subscription', 'component'), name='subscription_has_component_once'),
+            model_name="subscriptionitem",
+            constraint=models.UniqueConstraint(
+                fields=("subscription", "component"), name="subscription_has_component_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionitem',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True), ('metric__isnull', False)), fields=('customer', 'metric'), name='customer_metric_is_metered_once'),
+            model_name="subscriptionitem",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at__isnull", True), ("metric__isnull", False)),
+                fields=("customer", "metric"),
+                name="customer_metric_is_metered_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionitem',
-            constraint=models.CheckConstraint(condition=models.Q(('component__isnull', False), ('metric__isnull', False), _connector='OR'), name='item_has_component_or_metric'),
+            model_name="subscriptionitem",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("component__isnull", False), ("metric__isnull", False), _connector="OR"),
+                name="item_has_component_or_metric",
+            ),
         ),
         migrations.AddIndex(
-            model_name='subscriptionperiod',
-            index=models.Index(condition=models.Q(('closed_at__isnull', True)), fields=['bill_at'], name='period_due'),
+            model_name="subscriptionperiod",
+            index=models.Index(condition=models.Q(("closed_at__isnull", True)), fields=["bill_at"], name="period_due"),
         ),
         migrations.AddIndex(
-            model_name='subscriptionperiod',
-            index=models.Index(condition=models.Q(('settled_at__isnull', True)), fields=['customer', 'metric', 'start_at'], name='period_unsettled'),
+            model_name="subscriptionperiod",
+            index=models.Index(
+                condition=models.Q(("settled_at__isnull", True)),
+                fields=["customer", "metric", "start_at"],
+                name="period_unsettled",
+            ),
         ),
         migrations.AddIndex(
-            model_name='subscriptionperiod',
-            index=models.Index(fields=['customer', 'metric', 'end_at'], name='period_of_metric'),
+            model_name="subscriptionperiod",
+            index=models.Index(fields=["customer", "metric", "end_at"], name="period_of_metric"),
         ),
         migrations.AddIndex(
-            model_name='subscriptionperiod',
-            index=models.Index(fields=['subscription', 'start_at'], name='period_of_subscription'),
+            model_name="subscriptionperiod",
+            index=models.Index(fields=["subscription", "start_at"], name="period_of_subscription"),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionperiod',
-            constraint=models.UniqueConstraint(fields=('item', 'number'), name='period_number_is_unique'),
+            model_name="subscriptionperiod",
+            constraint=models.UniqueConstraint(fields=("item", "number"), name="period_number_is_unique"),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionperiod',
-            constraint=models.CheckConstraint(condition=models.Q(('end_at__gt', models.F('start_at'))), name='period_ends_after_its_start'),
+            model_name="subscriptionperiod",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("end_at__gt", models.F("start_at"))), name="period_ends_after_its_start"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionperiod',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.Func('item', 'item', models.Value('[]'), function='int8range'), '='), (models.Func('start_at', 'end_at', function='tstzrange'), '&&')], name='periods_of_an_item_do_not_overlap'),
+            model_name="subscriptionperiod",
+            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
+                expressions=[
+                    (models.Func("item", "item", models.Value("[]"), function="int8range"), "="),
+                    (models.Func("start_at", "end_at", function="tstzrange"), "&&"),
+                ],
+                name="periods_of_an_item_do_not_overlap",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionperiod',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('settled_at', None), ('settled_credited', None), ('settled_included', None), ('settled_usage', None)), models.Q(('settled_at__isnull', False), ('settled_credited__gte', 0), ('settled_included__gte', 0), ('settled_usage__gte', django.db.models.expressions.CombinedExpression(models.F('settled_included'), '+', models.F('settled_credited')))), models.Q(('metric', None), ('settled_at__isnull', False)), _connector='OR'), name='settled_period_says_with_what'),
+            model_name="subscriptionperiod",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("settled_at", None),
+                        ("settled_credited", None),
+                        ("settled_included", None),
+                        ("settled_usage", None),
+                    ),
+                    models.Q(
+                        ("settled_at__isnull", False),
+                        ("settled_credited__gte", 0),
+                        ("settled_included__gte", 0),
+                        (
+                            "settled_usage__gte",
+                            django.db.models.expressions.CombinedExpression(
+                                models.F("settled_included"), "+", models.F("settled_credited")
+                            ),
+                        ),
+                    ),
+                    models.Q(("metric", None), ("settled_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="settled_period_says_with_what",
+            ),
         ),
     ]

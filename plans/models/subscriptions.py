@@ -89,9 +89,7 @@ class SubscriptionItem(models.Model):
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="items")
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
-    component = models.ForeignKey(
-        PriceComponent, on_delete=models.PROTECT, null=True, blank=True, related_name="items"
-    )
+    component = models.ForeignKey(PriceComponent, on_delete=models.PROTECT, null=True, blank=True, related_name="items")
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     frequency = models.CharField(max_length=8, choices=Frequency)
     interval = models.PositiveSmallIntegerField(default=1)
@@ -130,8 +128,9 @@ class SubscriptionPeriodQuerySet(models.QuerySet["SubscriptionPeriod"]):
 class SubscriptionPeriod(models.Model):
     """A stored stretch `[start_at, end_at)` of an item's clock, and what it was closed and settled with.
 
-    `number` counts the boundaries of the item's clock, from 0. `bill_at` is the instant at which it is due on an invoice: its start when billed in advance, its end when billed in
-    arrears. `closed_at` is NULL until a close has gathered it, `settled_at` until its usage is final; then
+    `number` counts the boundaries of the item's clock, from 0. `bill_at` is the instant at which it is due on an
+    invoice: its start when billed in advance, its end when billed in arrears. `closed_at` is NULL until a close has
+    gathered it, `settled_at` until its usage is final; then
     `settled_usage` is the usage that was rated, in metered units, of which `settled_included` were included and
     `settled_credited` burned grants.
     """
