@@ -19,10 +19,10 @@ from billing.words import (
     payment_method_body,
     whole_invoice_body,
 )
-from plans.models import Merchant
 from plans.query import boolean_parameter
 from plans.refusals import NotFound, Refusal
 from plans.services.customers import find_customer
+from plans.services.merchant import find_merchant_id
 
 LATEST_PAYMENTS = 10
 MOST_PAYMENTS = 1000
@@ -60,7 +60,7 @@ class InvoicesView(APIView):
         if "status" in query:
             invoices = invoices.filter(status=query["status"])
         limit, offset = query["limit"], query["offset"]
-        merchant = _merchant_id()
+        merchant = find_merchant_id()
         rows = invoices.select_related("customer", "subscription").order_by("-closes_at", "-pk")
         return Response(
             {
@@ -86,7 +86,7 @@ class InvoiceView(APIView):
             raise InvoiceNotFound("Invoice not found")
         lines = invoice.lines.select_related("component", "metric", "grant")
         payments = _with_names(Payment.objects.filter(invoice=invoice))
-        return Response({"invoice": whole_invoice_body(invoice, list(lines), list(payments), _merchant_id())})
+        return Response({"invoice": whole_invoice_body(invoice, list(lines), list(payments), find_merchant_id())})
 
 
 class PaymentsView(APIView):
@@ -149,10 +149,6 @@ def _with_names(payments: Any) -> Any:
     return payments.select_related("customer", "payment_method", "invoice__subscription__plan").order_by(
         "-created_at", "-pk"
     )
-
-
-def _merchant_id() -> str:
-    return Merchant.objects.values_list("public_id", flat=True).get()
 
 
 def _read(serializer: type, data: Any) -> dict[str, Any]:

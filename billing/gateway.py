@@ -18,6 +18,7 @@ from django.conf import settings
 from djstripe import models as mirrored
 
 from billing.exchange import Card, ChargeToMake, CustomerToSend, Declined, InvoiceToSend, Paid
+from billing.stripe_amounts import from_stripe, to_stripe
 
 logger = logging.getLogger(__name__)
 
@@ -183,8 +184,9 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
         if sent.status == "draft":
             _send_lines(invoice, sent.id, stripe_customer)
             sent = stripe.Invoice.retrieve(sent.id, **_call())
-            if sent.total != invoice.total_cents:
-                raise StripeRefused(f"Stripe's total is {sent.total}, ours is {invoice.total_cents}; not finalized.")
+            total = to_stripe(invoice.total_cents, invoice.currency)
+            if sent.total != total:
+                raise StripeRefused(f"Stripe's total is {sent.total}, ours is {total}; not finalized.")
             sent = stripe.Invoice.finalize_invoice(sent.id, auto_advance=False, **_call(f"{invoice.id}-finalize"))
     _mirror(mirrored.Invoice, sent)
     return sent.id
@@ -209,7 +211,7 @@ def _send_lines(invoice: InvoiceToSend, stripe_invoice: str, stripe_customer: st
             stripe.InvoiceItem.create(
                 customer=stripe_customer,
                 invoice=stripe_invoice,
-                amount=line.amount_cents,
+                amount=to_stripe(line.amount_cents, invoice.currency),
                 currency=invoice.currency.lower(),
                 description=line.description,
                 metadata={LINE_ID: line.id},
@@ -229,7 +231,8 @@ def charge_invoice(charge: ChargeToMake) -> Paid | Declined:
                 charge.stripe_invoice_id,
                 payment_method=charge.payment_method,
                 off_session=True,
-                **_call(f"{charge.invoice}-pay-{charge.attempt}"),
+                # With the card: after a lost decline the same attempt may come with a new one, which is another charge.
+                **_call(f"{charge.invoice}-pay-{charge.attempt}-{charge.payment_method}"),
             )
     except CardDeclined as declined:
         return Declined(reference=declined.reference, code=declined.code, message=declined.message)
@@ -242,7 +245,7 @@ def charge_invoice(charge: ChargeToMake) -> Paid | Declined:
 
 
 def _paid(invoice: stripe.Invoice) -> Paid:
-    return Paid(reference=invoice.id, amount_cents=invoice.amount_paid)
+    return Paid(reference=invoice.id, amount_cents=from_stripe(invoice.amount_paid, invoice.currency))
 
 
 def mirror_event(event: dict[str, Any]) -> None:

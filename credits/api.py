@@ -19,10 +19,10 @@ from credits.words import (
     grant_body,
     transaction_body,
 )
-from plans.models import Merchant
 from plans.query import boolean_parameter
 from plans.services.customers import find_customer
 from plans.services.features import find_feature
+from plans.services.merchant import find_merchant_id
 from plans.services.plans import find_plan
 from plans.services.prices import find_price
 
@@ -40,7 +40,7 @@ class DefinitionsView(APIView):
         for parameter, column in (("scope", "scope"), ("applicationType", "application_type")):
             if parameter in request.query_params:
                 definitions = definitions.filter(**{column: request.query_params[parameter]})
-        merchant = merchant_id()
+        merchant = find_merchant_id()
         rows = definitions.order_by("-created_at", "-pk")[:MOST_ROWS]
         return Response({"definitions": [definition_body(definition, merchant) for definition in rows]})
 
@@ -65,7 +65,7 @@ class DefinitionsView(APIView):
             billing_description=body.get("billingDescription") or "",
             priority=body.get("priority"),
         )
-        return Response({"definition": definition_body(definition, merchant_id())})
+        return Response({"definition": definition_body(definition, find_merchant_id())})
 
 
 class DefinitionView(APIView):
@@ -74,7 +74,7 @@ class DefinitionView(APIView):
     scope = "credits"
 
     def get(self, request: Request, definition_id: str) -> Response:
-        return Response({"definition": definition_body(find_definition(definition_id), merchant_id())})
+        return Response({"definition": definition_body(find_definition(definition_id), find_merchant_id())})
 
 
 class GrantsView(APIView):
@@ -97,7 +97,7 @@ class GrantsView(APIView):
             reference_code=body.get("referenceCode"),
             notes=body.get("notes") or "",
         )
-        return Response({"grant": grant_body(live_grant(at=at, grant=grant), merchant_id())})
+        return Response({"grant": grant_body(live_grant(at=at, grant=grant), find_merchant_id())})
 
 
 class RevokeGrantView(APIView):
@@ -108,7 +108,7 @@ class RevokeGrantView(APIView):
     def post(self, request: Request, grant_id: str) -> Response:
         notes = _read(RevokeGrant, request.data).get("notes") or ""
         live = revoke_grant(at=timezone.now(), grant=find_grant(grant_id), notes=notes)
-        return Response({"grant": grant_body(live, merchant_id())})
+        return Response({"grant": grant_body(live, find_merchant_id())})
 
 
 class CustomerGrantsView(APIView):
@@ -121,7 +121,7 @@ class CustomerGrantsView(APIView):
         grants = live_grants(at=timezone.now(), customer=find_customer(customer_id, external=external))
         status = request.query_params.get("status")
         kind = request.query_params.get("applicationType")
-        merchant = merchant_id()
+        merchant = find_merchant_id()
         return Response(
             {
                 "grants": [
@@ -149,13 +149,8 @@ class CustomerTransactionsView(APIView):
         rows = rows.select_related(
             "customer", "grant__metric", "grant__definition__feature", "grant__definition__price"
         ).order_by("-occurred_at", "-pk")[: query["limit"]]
-        merchant = merchant_id()
+        merchant = find_merchant_id()
         return Response({"transactions": [transaction_body(row, merchant) for row in rows]})
-
-
-def merchant_id() -> str:
-    """The id of the one merchant, which the contract puts on each object."""
-    return Merchant.objects.values_list("public_id", flat=True).get()
 
 
 def _read(serializer: type, data: Any) -> dict[str, Any]:

@@ -4,8 +4,10 @@ One statement, since two would let a settlement commit between them and count it
 for pairs of customer and metric, and looks back to the earliest instant that still matters to a pair: the start of its
 first unsettled period or of its first grant with something left.
 
-Usage comes from whole days of the roll-up. A day in which a period or a grant starts or ends otherwise than at midnight
-is cut there, and its pieces are summed from the events themselves.
+Usage comes from whole days of the roll-up. A day in which a period or a grant starts or ends otherwise than at its
+first instant is cut there, and its pieces are summed from the events themselves. A piece without a start begins with
+its day; which instant that is, is left to `plans.periods`, since PostgreSQL takes the second of two midnights where
+clocks are set back to it.
 """
 
 READ_POSITIONS = """
@@ -38,12 +40,11 @@ WITH pair AS (
         SELECT customer_id, metric_id, unnest(ARRAY[start_at, end_at]) AS at FROM period
         UNION SELECT customer_id, metric_id, unnest(ARRAY[starts_at, ends_at]) FROM grants
     ) AS bound
-    WHERE at IS NOT NULL AND at <> date_trunc('day', at, %(zone)s)
+    WHERE (at AT TIME ZONE %(zone)s)::date = ((at - interval '1 microsecond') AT TIME ZONE %(zone)s)::date
 ), cut_day AS (
     SELECT DISTINCT customer_id, metric_id, day FROM cut
 ), piece AS (
-    SELECT usage.customer_id, usage.metric_id, usage.day::timestamp AT TIME ZONE %(zone)s AS start_at,
-        usage.events, usage.total
+    SELECT usage.customer_id, usage.metric_id, usage.day, NULL::timestamptz AS start_at, usage.events, usage.total
     FROM horizon JOIN metering_usageday usage USING (customer_id, metric_id)
     WHERE usage.day >= (horizon.from_at AT TIME ZONE %(zone)s)::date
         AND NOT EXISTS (
@@ -51,31 +52,31 @@ WITH pair AS (
                 AND cut_day.metric_id = usage.metric_id AND cut_day.day = usage.day
         )
     UNION ALL
-    SELECT customer_id, metric_id, start_at, count(*), COALESCE(sum(value), 0)
+    SELECT customer_id, metric_id, day, start_at, count(*), COALESCE(sum(value), 0)
     FROM (
-        SELECT cut_day.customer_id, cut_day.metric_id, event.value, COALESCE(
-            (SELECT max(cut.at) FROM cut WHERE cut.customer_id = cut_day.customer_id
-                AND cut.metric_id = cut_day.metric_id AND cut.day = cut_day.day AND cut.at <= event.occurred_at),
-            cut_day.day::timestamp AT TIME ZONE %(zone)s
+        SELECT cut_day.customer_id, cut_day.metric_id, cut_day.day, event.value, (
+            SELECT max(cut.at) FROM cut WHERE cut.customer_id = cut_day.customer_id
+                AND cut.metric_id = cut_day.metric_id AND cut.day = cut_day.day AND cut.at <= event.occurred_at
         ) AS start_at
         FROM cut_day
         JOIN plans_metric metric ON metric.id = cut_day.metric_id
         JOIN metering_usageevent event ON event.customer_id = cut_day.customer_id
             AND event.event_name = metric.event_name
-            AND event.occurred_at >= cut_day.day::timestamp AT TIME ZONE %(zone)s
-            AND event.occurred_at < (cut_day.day + 1)::timestamp AT TIME ZONE %(zone)s
+            -- A little wider than the day, for the index; the day itself is exact.
+            AND event.occurred_at >= cut_day.day::timestamp AT TIME ZONE %(zone)s - interval '3 hours'
+            AND event.occurred_at < (cut_day.day + 1)::timestamp AT TIME ZONE %(zone)s + interval '3 hours'
+            AND (event.occurred_at AT TIME ZONE %(zone)s)::date = cut_day.day
     ) AS cut_event
-    GROUP BY 1, 2, 3
+    GROUP BY 1, 2, 3, 4
 )
 SELECT pair.customer_id, pair.metric_id, metric.aggregation_type,
     (SELECT COALESCE(json_agg(json_build_array(
         id, start_at, end_at, settled_at IS NOT NULL, included_units::text) ORDER BY start_at), '[]')
      FROM period WHERE period.customer_id = pair.customer_id AND period.metric_id = pair.metric_id),
     (SELECT COALESCE(json_agg(json_build_array(
-        id, initial_amount::text, ledger_remaining::text, priority, starts_at, ends_at, revoked_at IS NOT NULL,
-        period_id, definition_id)), '[]')
+        id, ledger_remaining::text, priority, starts_at, ends_at, period_id)), '[]')
      FROM grants WHERE grants.customer_id = pair.customer_id AND grants.metric_id = pair.metric_id),
-    (SELECT COALESCE(json_agg(json_build_array(start_at, events, total::text) ORDER BY start_at), '[]')
+    (SELECT COALESCE(json_agg(json_build_array(day, start_at, events, total::text)), '[]')
      FROM piece WHERE piece.customer_id = pair.customer_id AND piece.metric_id = pair.metric_id)
 FROM pair JOIN plans_metric metric ON metric.id = pair.metric_id
 """

@@ -28,14 +28,11 @@ class GrantState:
     """A grant as the ledger has it. `ends_at` is its expiry or the instant of its revocation."""
 
     key: int
-    initial_amount: Decimal
     ledger_remaining: Decimal
     priority: int | None
     starts_at: datetime
     ends_at: datetime | None
-    revoked: bool
     period: int | None
-    definition: int
 
     def is_active(self, at: datetime) -> bool:
         """Tell whether usage at this instant may burn it."""

@@ -12,7 +12,6 @@ VALUE_DIGITS = 18
 VALUE_DECIMALS = 6
 FURTHEST_AHEAD = timedelta(minutes=5)
 EARLIEST_YEAR = 1970
-_LARGEST_VALUE = Decimal(10) ** VALUE_DIGITS
 _SMALLEST_STEP = Decimal(10) ** -VALUE_DECIMALS
 
 
@@ -48,9 +47,10 @@ class NewEvent:
 def exact_value(number: Decimal) -> Decimal:
     """Return an event's value with its 6 decimals. Raises InvalidEvent for more than 18 digits before the point, for
     more decimals, and for what is no number."""
-    if not number.is_finite() or abs(number) >= _LARGEST_VALUE:
+    # Judged by the place of its first digit: arithmetic on a number like 1e999999999 would overflow.
+    if not number.is_finite() or (number and number.adjusted() >= VALUE_DIGITS):
         raise InvalidEvent.at("eventValue", f"must be a number of at most {VALUE_DIGITS} digits before the point.")
-    rounded = number.quantize(_SMALLEST_STEP)
+    rounded = number.quantize(_SMALLEST_STEP) if number else Decimal(0)
     if rounded != number:
         raise InvalidEvent.at("eventValue", f"must have at most {VALUE_DECIMALS} decimals.")
     return rounded

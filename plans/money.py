@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
-from functools import wraps
+from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
-from babel.numbers import get_currency_precision, list_currencies
+from babel.core import get_global
+from babel.numbers import get_currency_precision, get_territory_currencies
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,9 +38,17 @@ def round_cents(amount: Decimal) -> int:
         return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
 
 
+@cache
+def currencies() -> frozenset[str]:
+    """The ISO 4217 codes of the money in use today somewhere."""
+    return frozenset(
+        code for territory in get_global("territory_currencies") for code in get_territory_currencies(territory)
+    )
+
+
 def is_currency(code: str) -> bool:
-    """Tell whether `code` is a known ISO 4217 code in upper case."""
-    return code in list_currencies()
+    """Tell whether `code` is the code, in upper case, of a currency in use."""
+    return code in currencies()
 
 
 def currency_exponent(code: str) -> int:

@@ -4,8 +4,9 @@ A price is `{"dsl_version": 1, "components": […]}`. A `fixed` component is a f
 `unit_cost_cents` for each metered unit in arrears.
 """
 
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
@@ -18,6 +19,8 @@ MOST_COMPONENTS = 50
 LARGEST_AMOUNT_CENTS = 10**12
 LARGEST_UNIT_COST_CENTS = Decimal(10**9)
 UNIT_COST_DECIMALS = 12
+_SMALLEST_COST = Decimal(10) ** -UNIT_COST_DECIMALS
+_PLAIN_DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,30})?([eE]-?[0-9]{1,2})?")
 _COMMON_KEYS = {"type", "component_id", "component_name", "label", "recurrence_rule"}
 _KEYS = {
     "fixed": _COMMON_KEYS | {"amount_cents"},
@@ -125,16 +128,16 @@ def _read_unit_cost(value: Any, path: str) -> Decimal:
     )
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise refusal
-    try:
-        cost = Decimal(value)
-    except InvalidOperation:
-        raise refusal from None
-    if not cost.is_finite() or not 0 <= cost <= LARGEST_UNIT_COST_CENTS:
+    if isinstance(value, str) and not _PLAIN_DECIMAL.fullmatch(value):
         raise refusal
-    exponent = cost.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > UNIT_COST_DECIMALS:
+    cost = Decimal(value)
+    # Judged by its first digit: arithmetic on a number like 1e999999999 would overflow.
+    if not cost.is_finite() or (cost.is_signed() and cost) or cost.adjusted() > 9 or cost > LARGEST_UNIT_COST_CENTS:
         raise refusal
-    return abs(cost)
+    rounded = cost.quantize(_SMALLEST_COST) if cost else Decimal(0)
+    if rounded != cost:
+        raise refusal
+    return rounded
 
 
 def _check_together(terms: list[ComponentTerms], path: str) -> None:

@@ -7,8 +7,8 @@ class Refusal(Exception):
     """A rule refused the request; nothing was written.
 
     Subclasses stand beside the function that raises them and name one reason each: `code` is the machine word and
-    `status` the HTTP status of the API's answer, `headers` its further headers. `details` may carry a JSON value, such as the path of a wrong field;
-    `extra` adds further top-level keys to the answer's body where the wire contract has them.
+    `status` the HTTP status of the API's answer, `headers` its further headers. `details` may carry a JSON value, such
+    as the path of a wrong field; `extra` adds further top-level keys to the answer's body where the contract has them.
     """
 
     code: ClassVar[str] = "refused"

@@ -5,7 +5,7 @@ from django.db.models import F
 
 from billing.exchange import Card, ChargeToMake, Declined, Paid
 from billing.models import Invoice, InvoiceStatus, Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
-from billing.services.send import LEASE, retry_delay
+from billing.services.send import LEASE, RETRY_AFTER, retry_delay
 from plans.models import Customer
 
 
@@ -96,6 +96,12 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
 def record_collect_unknown(*, invoice: str, at: datetime) -> None:
     """Note that a charge had no answer: it is repeated, as the same charge, after a pause."""
     Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(collect_at=at + retry_delay(1))
+
+
+def record_collect_refused(*, invoice: str, at: datetime) -> None:
+    """Note that Stripe refused a charge for another reason than the card: it is tried again after the longest pause,
+    or as soon as there is another card."""
+    Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(collect_at=at + RETRY_AFTER[-1])
 
 
 @transaction.atomic

@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef
 
 from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType
-from billing.stripe_minimums import is_chargeable
+from billing.stripe_amounts import is_chargeable
 from credits.models import CreditGrant
 from credits.rating import RatedUsage, rate
 from credits.services.settle import SettledUsage, settle_periods

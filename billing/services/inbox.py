@@ -7,7 +7,8 @@ from django.db import transaction
 from billing.exchange import Paid
 from billing.models import Invoice, StripeInbox
 from billing.services.collect import record_payment
-from billing.services.send import retry_delay
+from billing.services.send import record_sent, retry_delay
+from billing.stripe_amounts import from_stripe
 
 LEASE = timedelta(minutes=10)
 INVOICE_ID = "candela_invoice"
@@ -53,9 +54,14 @@ def _record_invoice_paid(stripe_invoice: Mapping[str, Any], at: datetime) -> Non
     """Book the payment of one of our invoices; invoices that somebody made at Stripe by hand are none of ours."""
     ours = (stripe_invoice.get("metadata") or {}).get(INVOICE_ID)
     if ours and Invoice.objects.filter(public_id=ours).exists():
+        # The news may come before our own note that Stripe has the invoice, or instead of it.
+        record_sent(invoice=ours, stripe_invoice_id=stripe_invoice["id"], at=at)
         record_payment(
             invoice=ours,
-            paid=Paid(reference=stripe_invoice["id"], amount_cents=stripe_invoice["amount_paid"]),
+            paid=Paid(
+                reference=stripe_invoice["id"],
+                amount_cents=from_stripe(stripe_invoice["amount_paid"], stripe_invoice["currency"]),
+            ),
             at=at,
         )
 

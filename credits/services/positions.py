@@ -1,5 +1,5 @@
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import connection
@@ -7,6 +7,7 @@ from django.db import connection
 from credits.position_sql import READ_POSITIONS
 from credits.positions import GrantState, Position, StoredPeriod
 from plans.models.metrics import Aggregation
+from plans.periods import local_midnight
 from plans.services.time_zone import billing_zone
 
 Pair = tuple[int, int]
@@ -31,34 +32,45 @@ def read_positions(pairs: Collection[Pair]) -> dict[Pair, Position]:
 def _position(
     customer: int, metric: int, aggregation: str, periods: list[list], grants: list[list], pieces: list[list]
 ) -> Position:
+    zone = billing_zone()
     counts = aggregation == Aggregation.COUNT
+    usage = [
+        (
+            local_midnight(date.fromisoformat(day), zone) if start_at is None else datetime.fromisoformat(start_at),
+            Decimal(events) if counts else Decimal(total),
+        )
+        for day, start_at, events, total in pieces
+    ]
     return Position(
         customer=customer,
         metric=metric,
-        periods=tuple(
-            StoredPeriod(
-                key, datetime.fromisoformat(start_at), datetime.fromisoformat(end_at), settled, Decimal(included)
-            )
-            for key, start_at, end_at, settled, included in periods
-        ),
-        grants=tuple(
-            GrantState(
-                key=key,
-                initial_amount=Decimal(initial_amount),
-                ledger_remaining=Decimal(ledger_remaining),
-                priority=priority,
-                starts_at=datetime.fromisoformat(starts_at),
-                ends_at=ends_at and datetime.fromisoformat(ends_at),
-                revoked=revoked,
-                period=period,
-                definition=definition,
-            )
-            for key, initial_amount, ledger_remaining, priority, starts_at, ends_at, revoked, period, definition in grants
-        ),
-        usage=tuple(
-            (datetime.fromisoformat(start_at), Decimal(events) if counts else Decimal(total))
-            for start_at, events, total in pieces
-        ),
+        periods=tuple(_stored_period(*row) for row in periods),
+        grants=tuple(_grant_state(*row) for row in grants),
+        usage=tuple(sorted(usage)),
+    )
+
+
+def _stored_period(key: int, start_at: str, end_at: str, settled: bool, included: str) -> StoredPeriod:
+    return StoredPeriod(
+        key, datetime.fromisoformat(start_at), datetime.fromisoformat(end_at), settled, Decimal(included)
+    )
+
+
+def _grant_state(
+    key: int,
+    ledger_remaining: str,
+    priority: int | None,
+    starts_at: str,
+    ends_at: str | None,
+    period: int | None,
+) -> GrantState:
+    return GrantState(
+        key=key,
+        ledger_remaining=Decimal(ledger_remaining),
+        priority=priority,
+        starts_at=datetime.fromisoformat(starts_at),
+        ends_at=datetime.fromisoformat(ends_at) if ends_at else None,
+        period=period,
     )
 
 

@@ -70,7 +70,7 @@ def settle_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> di
         settled[period.pk] = usage
         for grant, units in usage.by_grant.items():
             entries.move(grant, TransactionKind.BURNED, units, period, at)
-        for grant, rest in _left_to_expire(position, period, usage).items():
+        for grant, rest in _left_to_expire(position, period).items():
             entries.move(grant, TransactionKind.EXPIRED, rest, period, at)
         period.settled_at = at
         period.settled_usage = usage.used
@@ -96,15 +96,15 @@ def _check_order(position: Position, period: SubscriptionPeriod) -> None:
         )
 
 
-def _left_to_expire(position: Position, period: SubscriptionPeriod, usage: SettledUsage) -> dict[int, Decimal]:
-    """What grants that end by this period's end have left once it is settled."""
+def _left_to_expire(position: Position, period: SubscriptionPeriod) -> dict[int, Decimal]:
+    """What grants that end by this period's end have left once it is settled. Units that usage outside of any period
+    burned are not among it: they are spent, though no settlement has booked them."""
     return {
         grant.key: rest
         for grant in position.grants
         if grant.ends_at is not None
         and grant.ends_at <= period.end_at
-        and not grant.revoked
-        and (rest := grant.ledger_remaining - usage.by_grant.get(grant.key, Decimal(0))) > 0
+        and (rest := position.burn.remaining[grant.key]) > 0
     }
 
 

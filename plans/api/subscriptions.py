@@ -1,0 +1,134 @@
+"""`/v1/subscriptions`."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Max, Min, Prefetch, Q, prefetch_related_objects
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from billing.models import PaymentMethod
+from billing.services.subscribe import subscribe
+from plans.listing import read_page
+from plans.models import (
+    Plan,
+    Price,
+    Subscription,
+    SubscriptionFeature,
+    SubscriptionItem,
+    SubscriptionPeriod,
+)
+from plans.query import boolean_parameter
+from plans.serializers.subscriptions import BillingDates, NewSubscription, subscription_words
+from plans.services.customers import find_customer
+from plans.services.merchant import find_merchant_id
+from plans.services.plans import find_plan
+from plans.services.prices import find_price
+from plans.services.subscriptions import current_periods, find_subscription
+
+
+class SubscriptionsView(APIView):
+    """`/v1/subscriptions`."""
+
+    scope = "subscriptions"
+
+    def get(self, request: Request) -> Response:
+        """List the subscriptions, ended ones too; with `customerId` those of one customer."""
+        with_features = boolean_parameter(request.query_params, "includeFeatures")
+        is_external = boolean_parameter(request.query_params, "isExtCustId")
+        subscriptions = Subscription.objects.filter(deleted_at__isnull=True)
+        if "customerId" in request.query_params:
+            customer = find_customer(request.query_params["customerId"], external=is_external)
+            subscriptions = subscriptions.filter(customer=customer)
+        page = read_page(subscriptions, request.query_params)
+        words = _describe(page.rows, at=timezone.now(), with_features=with_features)
+        return Response({"subscriptions": words} | page.words)
+
+    def post(self, request: Request) -> Response:
+        """Subscribe a customer to a plan."""
+        at = timezone.now()
+        words = NewSubscription(data=request.data)
+        words.is_valid(raise_exception=True)
+        terms = words.validated_data
+        is_external = boolean_parameter(request.query_params, "isExtCustId")
+        customer = find_customer(terms["customerId"], external=is_external)
+        plan, price = _find_offer(terms.get("planId"), terms["price_id"])
+        subscription = subscribe(
+            at=at,
+            customer=customer,
+            plan=plan,
+            price=price,
+            started_at=terms.get("startTimestamp"),
+            beside_others=terms["dangerouslyAllowMultipleSubscriptions"],
+            metadata=terms.get("metadata"),
+        )
+        return _answer(subscription, at=at, with_features=True)
+
+
+class SubscriptionView(APIView):
+    """`/v1/subscriptions/{id}`."""
+
+    scope = "subscriptions"
+
+    def get(self, request: Request, identifier: str) -> Response:
+        """Show one subscription by its id or its stable id."""
+        with_features = boolean_parameter(request.query_params, "includeFeatures")
+        return _answer(find_subscription(identifier), at=timezone.now(), with_features=with_features)
+
+
+def _find_offer(plan_id: str | None, price_id: str | None) -> tuple[Plan, Price | None]:
+    if price_id is None:
+        assert plan_id is not None
+        return find_plan(plan_id), None
+    price = find_price(price_id)
+    return find_plan(plan_id or price.plan.public_id), price
+
+
+def _answer(subscription: Subscription, *, at: datetime, with_features: bool) -> Response:
+    (words,) = _describe([subscription], at=at, with_features=with_features)
+    return Response({"subscription": words})
+
+
+def _describe(subscriptions: Sequence[Subscription], *, at: datetime, with_features: bool) -> list[dict[str, Any]]:
+    """Fetch what the words of these subscriptions need, in a number of queries that does not grow with them."""
+    items = SubscriptionItem.objects.select_related("component").order_by("component__position", "pk")
+    lookups: list[Any] = ["customer", "plan", "price__components__metric", Prefetch("items", queryset=items)]
+    if with_features:
+        sold = SubscriptionFeature.objects.select_related("feature").order_by("pk")
+        lookups.append(Prefetch("subscription_features", queryset=sold))
+    prefetch_related_objects(list(subscriptions), *lookups)
+    periods = current_periods(subscriptions, at)
+    dates = _billing_dates(subscriptions, at)
+    methods = dict(
+        PaymentMethod.objects.filter(
+            customer__in=[subscription.customer_id for subscription in subscriptions], is_default=True
+        ).values_list("customer_id", "public_id")
+    )
+    merchant_id = find_merchant_id()
+    return [
+        subscription_words(
+            subscription,
+            merchant_id=merchant_id,
+            period=periods.get(subscription.pk),
+            billing_dates=dates,
+            payment_method_id=methods.get(subscription.customer_id),
+            with_features=with_features,
+        )
+        for subscription in subscriptions
+    ]
+
+
+def _billing_dates(subscriptions: Sequence[Subscription], at: datetime) -> dict[int, BillingDates]:
+    rows = (
+        SubscriptionPeriod.objects.filter(subscription__in=subscriptions)
+        .order_by()
+        .values_list("item_id")
+        .annotate(
+            previous=Max("bill_at", filter=Q(bill_at__lte=at)),
+            next=Min("bill_at", filter=Q(bill_at__gt=at, item__ended_at__isnull=True)),
+        )
+    )
+    return {item: BillingDates(previous=previous, next=upcoming) for item, previous, upcoming in rows}

@@ -1,0 +1,28 @@
+"""Addresses of the plans app, relative to /v1."""
+
+from django.urls import path
+
+from plans.api.customers import CustomersView, CustomerView
+from plans.api.features import FeaturesView, FeatureView
+from plans.api.metrics import MetricsView, MetricView
+from plans.api.plans import PlansView, PlanView
+from plans.api.portal import PortalOverviewView, SubscriptionStatusView
+from plans.api.prices import PricesView, PriceView
+from plans.api.subscriptions import SubscriptionsView, SubscriptionView
+
+urlpatterns = [
+    path("customers", CustomersView.as_view()),
+    path("customers/subscription-status", SubscriptionStatusView.as_view()),
+    path("customers/portal/overview", PortalOverviewView.as_view()),
+    path("customers/<str:identifier>", CustomerView.as_view()),
+    path("metrics", MetricsView.as_view()),
+    path("metrics/<str:identifier>", MetricView.as_view()),
+    path("features", FeaturesView.as_view()),
+    path("features/<str:identifier>", FeatureView.as_view()),
+    path("plans", PlansView.as_view()),
+    path("plans/<str:identifier>", PlanView.as_view()),
+    path("prices", PricesView.as_view()),
+    path("prices/<str:identifier>", PriceView.as_view()),
+    path("subscriptions", SubscriptionsView.as_view()),
+    path("subscriptions/<str:identifier>", SubscriptionView.as_view()),
+]

@@ -1,0 +1,129 @@
+"""The words of subscriptions."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from plans.models import Subscription, SubscriptionFeature, SubscriptionItem, SubscriptionPeriod
+from plans.models.features import feature_type_of
+from plans.serializers.fields import Metadata, OptionalText, Switch, Text, WholeNumber, given
+from plans.serializers.prices import pricing_data
+
+
+class NewSubscription(serializers.Serializer[Subscription]):
+    """What a caller says of a subscription that is to be made; `effectivePriceId` is another name of `priceId`."""
+
+    customerId = Text(max_length=255)
+    planId = OptionalText(max_length=80)
+    priceId = OptionalText(max_length=80)
+    effectivePriceId = OptionalText(max_length=80)
+    status = OptionalText()
+    startTimestamp = serializers.DateTimeField(required=False, allow_null=True)
+    trialDays = WholeNumber(required=False, allow_null=True)
+    metadata = Metadata(required=False, allow_null=True)
+    dangerouslyAllowMultipleSubscriptions = Switch(required=False, default=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = {name: value for name, value in given(attrs).items() if value != ""}
+        price_id = attrs.get("priceId") or attrs.get("effectivePriceId")
+        if price_id != (attrs.get("effectivePriceId") or price_id):
+            raise serializers.ValidationError({"effectivePriceId": "must be equal to priceId where both are given."})
+        if not price_id and "planId" not in attrs:
+            raise serializers.ValidationError({"planId": "is required, or priceId."})
+        if attrs.get("status", "active") != "active":
+            raise serializers.ValidationError({"status": "must be active; every subscription begins so."})
+        if attrs.get("trialDays", 0) != 0:
+            raise serializers.ValidationError({"trialDays": "must be 0: trials are not offered yet."})
+        return attrs | {"price_id": price_id}
+
+
+@dataclass(frozen=True)
+class BillingDates:
+    """When an item was billed last and will be billed next; None where there is no such instant."""
+
+    previous: datetime | None = None
+    next: datetime | None = None
+
+
+def subscription_words(
+    subscription: Subscription,
+    *,
+    merchant_id: str,
+    period: SubscriptionPeriod | None,
+    billing_dates: Mapping[int, BillingDates],
+    payment_method_id: str | None,
+    with_features: bool,
+) -> dict[str, Any]:
+    """Describe a subscription; what it points to is to be fetched already. `billing_dates` are those of its items."""
+    customer, plan, price = subscription.customer, subscription.plan, subscription.price
+    words: dict[str, Any] = {
+        "id": subscription.public_id,
+        "stableSubscriptionId": subscription.stable_subscription_id,
+        "merchantId": merchant_id,
+        "customerId": customer.public_id,
+        "planId": plan.public_id,
+        "priceId": price.public_id,
+        "effectivePriceId": price.public_id,
+        "status": subscription.status,
+        "startTimestamp": subscription.started_at,
+        "endTimestamp": subscription.ended_at,
+        "currentPeriodStart": period.start_at if period is not None else None,
+        "currentPeriodEnd": period.end_at if period is not None else None,
+        "cancelAtPeriodEnd": subscription.cancel_at_period_end,
+        "trialEndDate": None,
+        "gracePeriodEndsAt": None,
+        "versionNumber": subscription.version_number,
+        "stripeSubscriptionId": None,
+        "paymentMethodId": payment_method_id,
+        "metadata": subscription.metadata,
+        "createdAt": subscription.created_at,
+        "deletedAt": subscription.deleted_at,
+        "customer": {
+            "id": customer.public_id,
+            "name": customer.name,
+            "email": customer.email or None,
+            "externalCustomerId": customer.external_customer_id,
+        },
+        "plan": {"id": plan.public_id, "planName": plan.name, "planDescription": plan.description or None},
+        "price": {"id": price.public_id, "currency": price.currency, "pricingData": pricing_data(price)},
+        "subscriptionDetails": [
+            _detail_words(item, subscription, billing_dates.get(item.pk, BillingDates()))
+            for item in subscription.items.all()
+            if item.component is not None
+        ],
+    }
+    if with_features:
+        words["subscriptionFeatures"] = [
+            _feature_words(sold, subscription) for sold in subscription.subscription_features.all()
+        ]
+    return words
+
+
+def _detail_words(item: SubscriptionItem, subscription: Subscription, dates: BillingDates) -> dict[str, Any]:
+    assert item.component is not None
+    return {
+        "subscriptionId": subscription.public_id,
+        "componentId": item.component.component_id,
+        "previousBillingDate": dates.previous,
+        "nextBillingDate": dates.next,
+        "createdAt": subscription.created_at,
+        # An item changes with its billing only.
+        "updatedAt": dates.previous or subscription.created_at,
+    }
+
+
+def _feature_words(sold: SubscriptionFeature, subscription: Subscription) -> dict[str, Any]:
+    return {
+        "id": sold.public_id,
+        "subscriptionId": subscription.public_id,
+        "featureId": sold.feature.public_id,
+        "featureName": sold.feature.display_name,
+        "slug": sold.feature.slug,
+        "featureType": feature_type_of(sold.value),
+        "featureValue": sold.value,
+        "overage": sold.overage,
+        "source": sold.source,
+    }
