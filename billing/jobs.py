@@ -119,7 +119,7 @@ def collect_invoices(at: datetime) -> Swept:
             break
         except gateway.StripeRefused as error:
             logger.error("Stripe refused to charge %s: %s", charge.invoice, error)
-            collect.record_collect_unknown(invoice=charge.invoice, at=at)
+            collect.record_collect_refused(invoice=charge.invoice, at=at)
             swept.fail(f"{charge.invoice}: {error}")
             continue
         if isinstance(answer, Paid):

@@ -74,7 +74,7 @@ SELECT pair.customer_id, pair.metric_id, metric.aggregation_type,
         id, start_at, end_at, settled_at IS NOT NULL, included_units::text) ORDER BY start_at), '[]')
      FROM period WHERE period.customer_id = pair.customer_id AND period.metric_id = pair.metric_id),
     (SELECT COALESCE(json_agg(json_build_array(
-        id, ledger_remaining::text, priority, starts_at, ends_at, period_id)), '[]')
+        id, ledger_remaining::text, priority, starts_at, ends_at, period_id) ORDER BY starts_at, id), '[]')
      FROM grants WHERE grants.customer_id = pair.customer_id AND grants.metric_id = pair.metric_id),
     (SELECT COALESCE(json_agg(json_build_array(day, start_at, events, total::text)), '[]')
      FROM piece WHERE piece.customer_id = pair.customer_id AND piece.metric_id = pair.metric_id)
