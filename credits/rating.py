@@ -26,11 +26,13 @@ class CreditedUnits:
 class RatedUsage:
     """A period's usage in money.
 
-    `used` are the metered units, `credited` those of them that grants paid for, shown or not. `line_units` and
-    `line_cents` make the usage line: all usage but what hidden grants paid for. `net_cents` is what is left to pay.
+    `used` are the metered units, `included` those that were free and `credited` those that grants paid for, shown or
+    not. `line_units` and `line_cents` make the usage line: all usage but what was included and what hidden grants paid
+    for. `net_cents` is what is left to pay.
     """
 
     used: Decimal
+    included: Decimal
     credited: Decimal
     line_units: Decimal
     line_cents: int
@@ -39,11 +41,18 @@ class RatedUsage:
 
 
 @exactly
-def rate(*, used: Decimal, by_grant: Mapping[int, Decimal], hidden: Set[int], unit_cost_cents: Decimal) -> RatedUsage:
-    """Price `used` units of which each grant, in burn order, pays for some; `hidden` grants get no line."""
-    rest = used
-    line_cents = net_cents = round_cents(price_of(unit_cost_cents, used))
-    line_units = used
+def rate(
+    *,
+    used: Decimal,
+    by_grant: Mapping[int, Decimal],
+    hidden: Set[int],
+    unit_cost_cents: Decimal,
+    included: Decimal = ZERO,
+) -> RatedUsage:
+    """Price `used` units of which `included` are free and each grant, in burn order, pays for some; `hidden` grants
+    get no line."""
+    rest = line_units = used - included
+    line_cents = net_cents = round_cents(price_of(unit_cost_cents, rest))
     credits = []
     for grant, units in by_grant.items():
         rest -= units
@@ -56,6 +65,7 @@ def rate(*, used: Decimal, by_grant: Mapping[int, Decimal], hidden: Set[int], un
         net_cents = next_net
     return RatedUsage(
         used=used,
+        included=included,
         credited=sum(by_grant.values(), ZERO),
         line_units=line_units,
         line_cents=line_cents,

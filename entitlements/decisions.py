@@ -98,7 +98,7 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
         return Decision(entitled=_is_on(feature.value), credit_info=credit_info, **common)
     remaining = sum((position.remaining(at) for position in positions), ZERO)
     return Decision(
-        entitled=remaining > 0 or common["overage_allowed"] or (sold and feature.value is True),
+        entitled=remaining > 0 or common["overage_allowed"] or (sold and is_switch and _is_on(feature.value)),
         limit=_covered(positions, at) + remaining,
         remaining=remaining,
         credit_info=credit_info,

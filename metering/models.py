@@ -48,7 +48,7 @@ class UsageEvent(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["customer", "event_name", "occurred_at"], name="event_customer_name_time"),
+            models.Index(fields=["event_name", "customer", "occurred_at"], name="event_name_customer_time"),
         ]
 
     @property

@@ -65,8 +65,9 @@ WITH sent AS (
         AND by_external.external_customer_id = row.external_customer_id AND by_external.deleted_at IS NULL
     WHERE row.index = ANY(%(indexes)s)
 )
-SELECT sent.index, event.id, event.external_customer_id, event.event_name, event.value, event.text_value,
-    event.occurred_at, event.idempotency_key, event.properties::text AS properties, event.received_at,
+SELECT DISTINCT ON (sent.index) sent.index, event.id, event.external_customer_id, event.event_name, event.value,
+    event.text_value, event.occurred_at, event.idempotency_key, event.properties::text AS properties,
+    event.received_at,
     array_remove(ARRAY[
         CASE WHEN event.event_name <> sent.event_name THEN 'eventName' END,
         CASE WHEN event.value IS DISTINCT FROM sent.value THEN 'eventValue' END,
@@ -77,11 +78,16 @@ SELECT sent.index, event.id, event.external_customer_id, event.event_name, event
             THEN 'eventTimestamp' END
     ], NULL) AS conflicts
 FROM sent
-JOIN metering_usageevent event
-    ON event.idempotency_key = sent.idempotency_key
-    AND (event.customer_id = sent.customer_key
-         OR event.customer_id IS NULL AND event.external_customer_id = sent.external_customer_id)
-ORDER BY event.id
+-- Two index look-ups a row; with OR in one condition the whole table would be read.
+CROSS JOIN LATERAL (
+    SELECT * FROM metering_usageevent
+    WHERE customer_id = sent.customer_key AND idempotency_key = sent.idempotency_key
+    UNION ALL
+    SELECT * FROM metering_usageevent
+    WHERE customer_id IS NULL AND external_customer_id = sent.external_customer_id
+        AND idempotency_key = sent.idempotency_key
+) AS event
+ORDER BY sent.index, event.customer_id NULLS LAST
 """
 
 # Unattributed events whose external id has a customer by now. One whose key that customer has used already stays as

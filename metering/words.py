@@ -1,6 +1,6 @@
 """How events come and go over the wire. Read by msgspec: a serializer object per event costs ten times as much."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -17,6 +17,7 @@ from metering.events import (
 )
 from metering.models import EVENT_PREFIX
 from metering.services.record_events import Outcome
+from plans.exact_json import InvalidJSON, decode_object
 from plans.ids import public_id_of
 from plans.refusals import InvalidInput
 
@@ -81,17 +82,19 @@ def read_event(raw: bytes | msgspec.Raw, *, at: datetime) -> NewEvent:
     value = None
     if body.event_string is None:
         value = Decimal(1) if body.event_value is None else exact_value(body.event_value)
+    occurred_at = None
     if body.event_timestamp is not None:
         if body.event_timestamp.tzinfo is None:
             raise InvalidEvent.at("eventTimestamp", "must name its time zone, such as 2026-01-31T18:00:00Z.")
         check_timestamp(body.event_timestamp, at=at)
+        occurred_at = body.event_timestamp.astimezone(UTC)
     return NewEvent(
         event_name=body.event_name,
         customer_id=body.customer_id or None,
         external_customer_id=body.ext_customer_id or None,
         value=value,
         text_value=body.event_string,
-        occurred_at=body.event_timestamp,
+        occurred_at=occurred_at,
         idempotency_key=body.idempotency_key or str(uuid4()),
         properties=_read_properties(body.properties),
     )
@@ -109,6 +112,10 @@ def _read_properties(raw: msgspec.Raw) -> str:
         raise InvalidEvent.at("properties", f"must have at most {MOST_PROPERTY_BYTES} bytes.")
     if not text.startswith(b"{"):
         raise InvalidEvent.at("properties", "must be an object.")
+    try:
+        decode_object(text)
+    except InvalidJSON as error:
+        raise InvalidEvent.at("properties", error.message) from None
     return text.decode()
 
 

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
             BEGIN
                 IF EXISTS (
                     SELECT FROM billing_invoice
-                    WHERE id = COALESCE(NEW.invoice_id, OLD.invoice_id) AND finalized_at IS NOT NULL
+                    WHERE id IN (NEW.invoice_id, OLD.invoice_id) AND finalized_at IS NOT NULL
                 ) THEN
                     RAISE EXCEPTION 'lines of an issued invoice cannot change' USING ERRCODE = 'restrict_violation';
                 END IF;

@@ -112,7 +112,13 @@ def _lines_of(
     assert usage is not None
     assert component.unit_cost_cents is not None
     hidden = {key for key in usage.by_grant if not grants[key].definition.billing_visible}
-    rated = rate(used=usage.used, by_grant=usage.by_grant, hidden=hidden, unit_cost_cents=component.unit_cost_cents)
+    rated = rate(
+        used=usage.used,
+        included=usage.included,
+        by_grant=usage.by_grant,
+        hidden=hidden,
+        unit_cost_cents=component.unit_cost_cents,
+    )
     return _usage_lines(draft, period, component, rated, grants) if usage.used > 0 else []
 
 

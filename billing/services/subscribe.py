@@ -5,6 +5,8 @@ from django.db import transaction
 
 from billing.services.close_periods import close_subscriptions
 from billing.services.finalize import finalize_invoices
+from credits.models import CreditDefinition
+from credits.services.definitions import hold_definitions
 from credits.services.renew import grant_with_subscription
 from plans.models import Customer, Plan, Price, Subscription
 from plans.refusals import InvalidInput, Refusal
@@ -35,6 +37,9 @@ def subscribe(
     """
     price = _price_of(plan, price)
     started_at = at if started_at is None else started_at
+    # A definition of this plan is made either before, and granted here, or after, and finds this subscription.
+    hold_definitions(plan)
+    quotas = CreditDefinition.objects.granted_with(plan, price)
     subscription = open_subscription(
         at=at,
         customer=customer,
@@ -42,6 +47,7 @@ def subscribe(
         started_at=started_at,
         beside_others=beside_others,
         metadata=metadata,
+        metrics_with_quota=set(quotas.values_list("metric_id", flat=True)),
     )
     grant_with_subscription(at=at, subscription=subscription)
     if started_at <= at:

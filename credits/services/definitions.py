@@ -2,7 +2,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from credits.models import ApplicationType, CreditDefinition, Scope
 from credits.services.renew import grant_for_periods
@@ -53,6 +53,9 @@ def create_definition(
     component = _linked_component(plan, price, price_component_id)
     metric = component.metric if component is not None else _metric_of(feature)
     assert metric is not None
+    if plan is not None:
+        # Waits for whoever holds the definitions, so that the new one finds every subscription.
+        Plan.objects.select_for_update(no_key=True).get(pk=plan.pk)
     definition = CreditDefinition.objects.create(
         name=name,
         scope=scope,
@@ -120,6 +123,12 @@ def _metric_of(feature: Feature | None) -> Metric:
             "featureSlug", f"names a feature with {'no metric' if not metrics else 'several metrics'}; it needs one."
         )
     return metrics[0]
+
+
+def hold_definitions(plan: Plan) -> None:
+    """Keep a plan's definitions as they are until the transaction ends; many callers may hold them at once."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM plans_plan WHERE id = %s FOR SHARE", [plan.pk])
 
 
 def _grant_to_running_subscriptions(definition: CreditDefinition, at: datetime) -> None:

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import transaction
@@ -13,6 +13,7 @@ from plans.periods import midnight_after, midnight_before
 from plans.refusals import InvalidInput, NotFound, Refusal
 from plans.services.time_zone import billing_zone
 
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 # Goodwill given today reduces this period's bill; bought units count from the purchase.
 _FROM_PERIOD_START = (GrantSource.MANUAL, GrantSource.PROMOTION)
 
@@ -72,6 +73,9 @@ def grant_credits(
             if (first.definition_id, first.initial_amount) != (definition.pk, units):
                 raise GrantConflict("This referenceCode belongs to another grant of this customer.")
             return first
+    for path, moment in (("startDate", starts_at), ("expiryDate", expires_at)):
+        if moment is not None and not EARLIEST <= moment < LATEST:
+            raise InvalidInput.at(path, f"must lie between {EARLIEST.year} and {LATEST.year}.")
     zone = billing_zone()
     begin = starts_at or _default_start(customer, definition, source, at)
     if starts_at is not None:

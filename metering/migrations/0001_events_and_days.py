@@ -68,7 +68,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "indexes": [
-                    models.Index(fields=["customer", "event_name", "occurred_at"], name="event_customer_name_time")
+                    models.Index(fields=["event_name", "customer", "occurred_at"], name="event_name_customer_time")
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("customer", "idempotency_key"), name="event_is_recorded_once"),

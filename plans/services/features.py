@@ -54,6 +54,12 @@ def check_feature_value(value: Any, *, path: str) -> None:
         raise InvalidInput.at(path, f"must have at most {MOST_DIGITS} digits.")
 
 
+def check_limit(value: Any, *, path: str) -> None:
+    """Raise InvalidInput for a negative limit of usage: some would read it as "unlimited", others as "nothing"."""
+    if isinstance(value, int | Decimal) and value < 0:
+        raise InvalidInput.at(path, "must not be negative. Usage without a limit has the value usage_based.")
+
+
 def create_feature(
     *,
     at: datetime,
@@ -70,6 +76,8 @@ def create_feature(
     """
     check_slug(slug)
     check_feature_value(value, path="featureValue")
+    if metrics:
+        check_limit(value, path="featureValue")
     if Feature.objects.live().filter(slug=slug).exists():
         raise DuplicateFeature("Feature with this slug already exists")
     try:

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from plans.models import Feature, Overage, Plan, PlanFeature
 from plans.refusals import InvalidInput, NotFound
+from plans.services.features import check_limit
 
 
 class PlanNotFound(NotFound):
@@ -39,8 +40,11 @@ def create_plan(
 ) -> Plan:
     """Create version 1 of a plan with its features. `looks` are the plan's cosmetic fields.
 
-    Raises InvalidInput when a feature is given twice.
+    Raises InvalidInput when a feature is given twice or limits usage by a negative number.
     """
+    for config in features:
+        if config.feature.metrics.exists():
+            check_limit(config.value, path="featureConfigs")
     if len({config.feature.pk for config in features}) < len(features):
         raise InvalidInput.at("featureConfigs", "names a feature twice.")
     plan = Plan.objects.create(

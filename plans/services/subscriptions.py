@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -62,10 +62,14 @@ def open_subscription(
     started_at: datetime,
     beside_others: bool = False,
     metadata: dict[str, Any] | None = None,
+    metrics_with_quota: Collection[int] = (),
 ) -> Subscription:
     """Write a subscription with its items, its copied features, and its periods up to the one after `at`.
 
-    Locks the customer. Raises InvalidInput for a start too far away, AlreadySubscribed, MetricAlreadyPriced.
+    A numeric feature value includes its units in each period, but for `metrics_with_quota`, the keys of those for
+    which the plan has credit definitions: there the grants are the allowance. Locks the customer.
+
+    Raises InvalidInput for a start too far away, AlreadySubscribed, MetricAlreadyPriced.
     """
     if not at - timedelta(days=MOST_DAYS_BACKDATED) <= started_at <= at + timedelta(days=MOST_DAYS_AHEAD):
         raise InvalidInput.at("startTimestamp", "must lie within the past three years and the coming five.")
@@ -85,7 +89,7 @@ def open_subscription(
                 metadata=metadata or {},
                 created_at=at,
             )
-            items = _write_items(subscription)
+            items = _write_items(subscription, metrics_with_quota)
     except IntegrityError as error:
         if "customer_metric_is_metered_once" in str(error):
             raise MetricAlreadyPriced(
@@ -97,8 +101,10 @@ def open_subscription(
     return subscription
 
 
-def _write_items(subscription: Subscription) -> list[SubscriptionItem]:
+def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]) -> list[SubscriptionItem]:
     """Write an item per component, and one per metric that the plan gives without a price for it."""
+    metered = _metered_features(subscription.plan_id)
+    included = {metric: 0 if metric in metrics_with_quota else units for metric, units in metered.items()}
     components = list(subscription.price.components.all())
     common = {
         "subscription": subscription,
@@ -111,6 +117,7 @@ def _write_items(subscription: Subscription) -> list[SubscriptionItem]:
             metric_id=component.metric_id,
             frequency=component.frequency,
             interval=component.interval,
+            included_units=included.get(component.metric_id, 0),
             **common,
         )
         for component in components
@@ -122,10 +129,10 @@ def _write_items(subscription: Subscription) -> list[SubscriptionItem]:
             metric_id=metric_id,
             frequency=clock.frequency,
             interval=clock.interval,
-            included_units=included,
+            included_units=units,
             **common,
         )
-        for metric_id, included in sorted(_metered_features(subscription.plan_id).items())
+        for metric_id, units in sorted(included.items())
         if metric_id not in priced
     ]
     return SubscriptionItem.objects.bulk_create(items)

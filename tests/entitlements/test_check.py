@@ -15,7 +15,7 @@ from entitlements.services import check, check_many, list_entitlements
 from plans.models import Customer, PlanFeature, Subscription
 from plans.services.customers import CustomerNotFound
 from tests.factories import CustomerFactory, FeatureFactory, PlanFactory, PlanFeatureFactory, PriceFactory
-from tests.pro_plan import ProPlan, make_pro_plan, sweep, use
+from tests.pro_plan import ProPlan, bills, make_pro_plan, sweep, use
 
 pytestmark = pytest.mark.django_db
 
@@ -332,3 +332,38 @@ def test_decides_many_in_the_order_asked():
     decisions = check_many(customer=customer.public_id, slugs=["zzz", pro.feature.slug, "zzz"], at=JAN_20)
 
     assert [(decision.slug, decision.entitled) for decision in decisions] == [("zzz", False), (pro.feature.slug, True)]
+
+
+def test_a_number_is_the_allowance_of_a_priced_metric_too():
+    pro = make_pro_plan(quota=None)
+    PlanFeature.objects.filter(plan=pro.plan).update(value=100)
+    customer = subscribed(pro)
+    before = checked(customer, pro)
+    use(customer, pro.metric, 130, JAN_20)
+
+    after = checked(customer, pro)
+    sweep(FEB_1 + timedelta(hours=1))
+
+    assert (before.entitled, before.limit, before.remaining) == (True, 100, 100)
+    assert (after.entitled, after.usage, after.remaining) == (False, 130, 0)
+    # 30 of 130 calls are beyond the 100 that are included: 30 × 5 cents, and the next base fee.
+    assert bills(customer)[-1] == ("issued", 3_050, [("fixed", 1, 2_900), ("usage", 30, 150)])
+
+
+def test_a_quota_takes_the_place_of_a_number():
+    pro = make_pro_plan(quota=10_000)
+    PlanFeature.objects.filter(plan=pro.plan).update(value=500)
+    customer = subscribed(pro)
+
+    decision = checked(customer, pro)
+
+    assert (decision.limit, decision.remaining) == (10_000, 10_000)
+
+
+def test_a_switch_with_a_quota_says_no_when_the_quota_is_used_up():
+    pro = make_pro_plan(quota=100)
+    PlanFeature.objects.filter(plan=pro.plan).update(value=True)
+    customer = subscribed(pro)
+    use(customer, pro.metric, 150, JAN_20)
+
+    assert not checked(customer, pro).entitled

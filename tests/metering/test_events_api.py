@@ -148,6 +148,7 @@ def test_a_text_event_counts_no_units(api, customer, metric):
         ({"properties": []}, "invalid_event"),
         ({"properties": "x"}, "invalid_event"),
         ({"properties": {"x": "y" * 16_384}}, "invalid_event"),
+        ({"properties": {"x": "a\u0000b"}}, "invalid_event"),
     ],
 )
 def test_refuses_bad_input_and_records_nothing(api, customer, metric, fields, code):
@@ -166,6 +167,30 @@ def test_refuses_what_is_no_event_at_all(api, body):
 
     assert answer.status_code == 400
     assert answer.json()["code"] == "invalid_event"
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [b'{"a": 1e400000}', b'{"a": 1e-400000}', b'{"a": "\xff"}', b'{"a": "\xed\xa0\x80"}'],
+)
+def test_a_strange_property_rejects_its_own_entry_and_no_other(api, customer, metric, properties):
+    good = b'{"eventName": "api-call", "extCustomerId": "user-1"}'
+    strange = good[:-1] + b', "properties": ' + properties + b"}"
+    answer = api.client.post(
+        "/v1/events/batch",
+        b'{"events": [' + good + b", " + strange + b"]}",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {api.key}"},
+    )
+
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    assert [error["index"] for error in answer.json()["errors"]] == [1]
+
+
+def test_takes_any_offset_of_a_timestamp(api, customer, metric):
+    answer = post(api, extCustomerId="user-1", eventTimestamp="2025-02-20T18:00:00+23:59")
+
+    assert answer.body["event"]["eventTimestamp"] == "2025-02-19T18:01:00.000Z"
 
 
 def test_takes_a_clock_that_runs_five_minutes_ahead(api, customer, metric):
