@@ -47,7 +47,7 @@ class ChargeToMake:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """Stripe has the money: `reference` is its payment intent, or the invoice where it names none."""
+    """Stripe has the money; `reference` is its id of the invoice."""
 
     reference: str
     amount_cents: int

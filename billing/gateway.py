@@ -134,13 +134,10 @@ def ensure_customer(customer: CustomerToSend) -> str:
             for candidate in known.auto_paging_iter():
                 if _our_id(candidate, CUSTOMER_ID) == customer.id:
                     return candidate.id
+        # Created with what never changes: a repeated key with another name or e-mail would be refused for a day.
+        created = stripe.Customer.create(metadata={CUSTOMER_ID: customer.id}, **_call(f"{customer.id}-create"))
         details: dict[str, Any] = {"email": customer.email} if customer.email else {}
-        created = stripe.Customer.create(
-            name=customer.name,
-            metadata={CUSTOMER_ID: customer.id},
-            **details,
-            **_call(f"{customer.id}-create"),
-        )
+        created = stripe.Customer.modify(created.id, name=customer.name, **details, **_call())
     _mirror(mirrored.Customer, created)
     return created.id
 
@@ -245,7 +242,10 @@ def charge_invoice(charge: ChargeToMake) -> Paid | Declined:
 
 
 def _paid(invoice: stripe.Invoice) -> Paid:
-    return Paid(reference=invoice.id, amount_cents=from_stripe(invoice.amount_paid, invoice.currency))
+    try:
+        return Paid(reference=invoice.id, amount_cents=from_stripe(invoice.amount_paid, invoice.currency))
+    except ValueError as error:
+        raise StripeRefused(f"Stripe was paid {error}") from error
 
 
 def mirror_event(event: dict[str, Any]) -> None:
@@ -277,3 +277,19 @@ def create_webhook_endpoint(*, url: str, uuid: str, events: list[str]) -> None:
         )
     mirrored.WebhookEndpoint.sync_from_stripe_data(endpoint, api_key=_api_key())
     mirrored.WebhookEndpoint.objects.filter(id=endpoint.id).update(secret=endpoint.secret)
+
+
+def keep_webhook_secret(*, url: str, uuid: str, secret: str) -> None:
+    """Keep the signing secret of an endpoint that somebody made in Stripe's dashboard, so that its events are taken."""
+    mirrored.WebhookEndpoint.objects.update_or_create(
+        djstripe_uuid=uuid,
+        defaults={
+            "id": f"we_configured_{uuid}",
+            "url": url,
+            "secret": secret,
+            "enabled_events": ["*"],
+            "status": "enabled",
+            "livemode": settings.STRIPE_LIVE_MODE,
+            "api_version": settings.STRIPE_API_VERSION,
+        },
+    )

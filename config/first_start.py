@@ -22,10 +22,13 @@ from credits.services.publish_plan import QuotaTerms, SwitchTerms, UsageTerms, p
 from metering.services.attribute_events import register_customer
 from plans.models import Customer, Merchant, Plan, PricingTable, PricingTablePlan
 from plans.refusals import Refusal
+from plans.services.time_zone import billing_zone
 
 OPERATOR = "operator"
 SAMPLE = "Sample plan"
 WEBHOOK_EVENTS = ["*"]
+# The address for an endpoint that somebody made in Stripe's dashboard; what protects it is the signature.
+WEBHOOK_UUID = "7a0c9a52-2d0f-4b52-9a52-0d1f6f1f3b11"
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Access:
 
 def prepare(*, demo: bool, port: int, sandbox_url: str | None) -> Access:
     """Make what is missing and return the access data. Safe to run at every start: what is there stays as it is."""
+    # Refuses to go on with another time zone than the one that this database was set up with.
+    billing_zone()
     at = timezone.now()
     kept = _read_access()
     _name_merchant()
@@ -49,14 +54,20 @@ def prepare(*, demo: bool, port: int, sandbox_url: str | None) -> Access:
     access = Access(
         url=settings.PUBLIC_URL,
         admin_username=OPERATOR,
-        admin_password=_operator_password(kept.get("admin", {}).get("password", "")),
+        admin_password=_operator_password(kept.get("admin", {}).get("password")),
         secret_key=_key(kept.get("secretKey", ""), "secret", at),
         publishable_key=_key(kept.get("publishableKey", ""), "publishable", at),
         sandbox_url=sandbox_url,
     )
     _write_access(access)
     if sandbox_url is not None:
-        _connect_webhooks(f"http://127.0.0.1:{port}", sandbox_url)
+        _connect_sandbox_webhooks(f"http://127.0.0.1:{port}", sandbox_url)
+    elif settings.STRIPE_WEBHOOK_SECRET:
+        gateway.keep_webhook_secret(
+            url=f"{settings.PUBLIC_URL}/stripe/webhook/{WEBHOOK_UUID}",
+            uuid=WEBHOOK_UUID,
+            secret=settings.STRIPE_WEBHOOK_SECRET,
+        )
     if demo:
         make_sample_set(table=table, at=at)
     return access
@@ -97,14 +108,17 @@ def _pricing_table() -> PricingTable:
     return table
 
 
-def _operator_password(kept: str) -> str:
-    """Return the operator's password, making operator and password where there is none that works."""
-    operator, _ = get_user_model().objects.get_or_create(
+def _operator_password(kept: str | None) -> str:
+    """Return the operator's password, making operator and password where nobody knows one.
+
+    A password that was changed in the admin is left alone, and is not told here: empty.
+    """
+    operator, created = get_user_model().objects.get_or_create(
         username=OPERATOR, defaults={"is_staff": True, "is_superuser": True}
     )
-    if kept and operator.check_password(kept):
-        return kept
-    password = secrets.token_urlsafe(12)
+    if kept is not None and not created:
+        return kept if operator.check_password(kept) else ""
+    password = kept or secrets.token_urlsafe(12)
     operator.set_password(password)
     operator.save(update_fields=["password"])
     return password
@@ -118,12 +132,13 @@ def _key(kept: str, key_type: str, at: datetime) -> str:
             return kept
         except Refusal:
             pass
-    environment = "live" if settings.STRIPE_LIVE_MODE else "test"
+    is_live = settings.STRIPE_LIVE_MODE or "_live_" in settings.STRIPE_SECRET_KEY
+    environment = "live" if is_live else "test"
     _, text = create_api_key(name="Made at the first start", key_type=key_type, environment=environment, at=at)
     return text
 
 
-def _connect_webhooks(url: str, sandbox_url: str) -> None:
+def _connect_sandbox_webhooks(url: str, sandbox_url: str) -> None:
     """Have the sandbox send its events here."""
     uuid = str(uuid5(NAMESPACE_URL, f"{url} {sandbox_url}"))
     address = f"{url}/stripe/webhook/{uuid}"

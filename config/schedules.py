@@ -1,7 +1,7 @@
 """What django-q2 starts by the clock: the list in settings, as rows of its table."""
 
-from collections.abc import Sequence
-from typing import Any, NotRequired, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import connection, transaction
 from django_q.models import Schedule
@@ -12,19 +12,11 @@ PREFIX = "candela: "
 COLUMNS = ("func", "schedule_type", "minutes", "repeats", "cluster")
 
 
-class ScheduleEntry(TypedDict):
-    """One line of `settings.SCHEDULES`: call `func`, a dotted path, every so many `minutes`."""
-
-    name: str
-    func: str
-    minutes: int
-    # The queue, where it is not the main one.
-    cluster: NotRequired[str]
-
-
 @transaction.atomic
-def sync_schedules(*, entries: Sequence[ScheduleEntry]) -> tuple[int, int]:
+def sync_schedules(*, entries: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
     """Make our rows of the schedule table equal to `entries`; returns how many were added and removed.
+
+    An entry calls `func`, a dotted path, every so many `minutes`, on the queue `cluster` where it names one.
 
     A row that is right already is not touched, so that its next run stays; a changed one is replaced and runs at once.
     Missed runs are not caught up with: that is `catch_up` in Q_CLUSTER, and a sweep finds by itself what is due.
@@ -44,7 +36,7 @@ def sync_schedules(*, entries: Sequence[ScheduleEntry]) -> tuple[int, int]:
     return len(missing), len(wrong)
 
 
-def _columns(entry: ScheduleEntry) -> dict[str, Any]:
+def _columns(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Say what the row of an entry holds."""
     values = (entry["func"], Schedule.MINUTES, entry["minutes"], -1, entry.get("cluster"))
     return dict(zip(COLUMNS, values, strict=True))

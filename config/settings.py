@@ -149,9 +149,11 @@ Q_CLUSTER: dict[str, Any] = {
 }
 
 # A sweep asks the tables what is due, so it matters little when it runs and not at all whether it runs twice.
-SCHEDULES: list[Any] = [
+SCHEDULES: list[dict[str, Any]] = [
     {"name": "candela: books", "func": "billing.jobs.sweep_books", "minutes": 1},
-    {"name": "candela: stripe", "func": "billing.jobs.sweep_stripe", "minutes": 1},
+    {"name": "candela: send", "func": "billing.jobs.sweep_send", "minutes": 1},
+    {"name": "candela: collect", "func": "billing.jobs.sweep_collect", "minutes": 1},
+    {"name": "candela: inbox", "func": "billing.jobs.sweep_inbox", "minutes": 1},
 ]
 
 LOGGING = {

@@ -69,6 +69,7 @@ WITH pair AS (
     UNION ALL
     SELECT cut.customer_id, cut.metric_id, cut.day, last_cut.at, count(*), COALESCE(sum(event.value), 0)
     FROM cut
+    JOIN horizon USING (customer_id, metric_id)
     JOIN plans_metric metric ON metric.id = cut.metric_id
     JOIN metering_usageevent event ON event.customer_id = cut.customer_id
         AND event.event_name = metric.event_name
@@ -76,6 +77,7 @@ WITH pair AS (
         AND event.occurred_at >= cut.day::timestamp AT TIME ZONE %(zone)s - interval '3 hours'
         AND event.occurred_at < (cut.day + 1)::timestamp AT TIME ZONE %(zone)s + interval '3 hours'
         AND (event.occurred_at AT TIME ZONE %(zone)s)::date = cut.day
+        AND event.occurred_at >= horizon.from_at
     CROSS JOIN LATERAL (
         SELECT max(instant) AS at FROM unnest(cut.instants) AS instant WHERE instant <= event.occurred_at
     ) AS last_cut

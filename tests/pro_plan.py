@@ -112,9 +112,7 @@ def remaining(customer: Customer, metric: Metric, at: datetime) -> Decimal:
 
 def sweep(at: datetime) -> None:
     """Close and finalize until nothing is due at `at`."""
-    while close_periods(subscriptions=due_subscriptions(at), at=at) or finalize(
-        invoices=drafts_to_finalize(at), at=at
-    ):
+    while close_periods(subscriptions=due_subscriptions(at), at=at) or finalize(invoices=drafts_to_finalize(at), at=at):
         pass
 
 

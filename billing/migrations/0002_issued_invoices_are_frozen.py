@@ -11,11 +11,13 @@ class Migration(migrations.Migration):
             BEGIN
                 IF OLD.finalized_at IS NOT NULL AND (
                     TG_OP = 'DELETE'
-                    OR (NEW.customer_id, NEW.subscription_id, NEW.kind, NEW.number, NEW.currency, NEW.closes_at,
-                        NEW.finalized_at, NEW.subtotal_cents, NEW.tax_cents, NEW.total_cents)
+                    OR (NEW.public_id, NEW.customer_id, NEW.subscription_id, NEW.kind, NEW.number, NEW.currency,
+                        NEW.closes_at, NEW.period_start_at, NEW.period_end_at, NEW.finalized_at,
+                        NEW.subtotal_cents, NEW.tax_cents, NEW.total_cents)
                     IS DISTINCT FROM
-                       (OLD.customer_id, OLD.subscription_id, OLD.kind, OLD.number, OLD.currency, OLD.closes_at,
-                        OLD.finalized_at, OLD.subtotal_cents, OLD.tax_cents, OLD.total_cents)
+                       (OLD.public_id, OLD.customer_id, OLD.subscription_id, OLD.kind, OLD.number, OLD.currency,
+                        OLD.closes_at, OLD.period_start_at, OLD.period_end_at, OLD.finalized_at,
+                        OLD.subtotal_cents, OLD.tax_cents, OLD.total_cents)
                 ) THEN
                     RAISE EXCEPTION 'invoice % is issued and cannot change', OLD.number
                         USING ERRCODE = 'restrict_violation';

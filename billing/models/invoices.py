@@ -37,13 +37,17 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Drafts whose grace time is over, of customers that are not parked."""
         return self.filter(status=InvoiceStatus.DRAFT, finalize_at__lte=at, customer__parked_at__isnull=True)
 
+    def to_be_paid(self) -> "InvoiceQuerySet":
+        """Issued invoices of customers that are not parked."""
+        return self.filter(status=InvoiceStatus.ISSUED, customer__parked_at__isnull=True)
+
     def to_send(self, at: datetime) -> "InvoiceQuerySet":
         """Issued invoices that Stripe does not have yet and whose next attempt is due."""
-        return self.filter(status=InvoiceStatus.ISSUED, stripe_sent_at__isnull=True, send_at__lte=at)
+        return self.to_be_paid().filter(stripe_sent_at__isnull=True, send_at__lte=at)
 
     def to_collect(self, at: datetime) -> "InvoiceQuerySet":
         """Invoices at Stripe that wait for a charge which is due."""
-        return self.filter(status=InvoiceStatus.ISSUED, stripe_sent_at__isnull=False, collect_at__lte=at)
+        return self.to_be_paid().filter(stripe_sent_at__isnull=False, collect_at__lte=at)
 
 
 class Invoice(models.Model):

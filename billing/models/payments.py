@@ -49,7 +49,8 @@ class Payment(models.Model):
     """One attempt to pay an invoice, as the provider told it.
 
     Failed attempts are counted by `attempt` (the number of our charge), a success can arrive by our own call and by
-    webhook and is kept once per invoice. `external_id` is the provider's payment intent.
+    webhook and is kept once per invoice. `external_id` is the provider's id of what was
+    paid (Stripe: the invoice), or of the payment intent that failed.
     """
 
     public_id = public_id_field("pay_")

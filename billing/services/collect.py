@@ -10,11 +10,15 @@ from plans.models import Customer
 
 
 class AmountMismatch(Exception):
-    """Stripe was paid another amount than the invoice's total."""
+    """Stripe was paid another amount than the invoice's total. `customer` is the key of the invoice's customer."""
+
+    def __init__(self, message: str, *, customer: int) -> None:
+        super().__init__(message)
+        self.customer = customer
 
 
 @transaction.atomic
-def claim_invoice_to_collect(*, at: datetime) -> ChargeToMake | None:
+def claim_invoice_to_collect(*, at: datetime, now: datetime) -> ChargeToMake | None:
     """Claim the next invoice that can be charged: at Stripe, due, its customer with a default payment method.
 
     The number of the attempt moves on only with a definite answer, so that a call whose answer was lost is repeated
@@ -33,7 +37,7 @@ def claim_invoice_to_collect(*, at: datetime) -> ChargeToMake | None:
     )
     if invoice is None:
         return None
-    Invoice.objects.filter(pk=invoice.pk).update(collect_at=at + LEASE)
+    Invoice.objects.filter(pk=invoice.pk).update(collect_at=now + LEASE)
     assert invoice.stripe_invoice_id is not None
     return ChargeToMake(
         invoice=invoice.public_id,
@@ -53,7 +57,10 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime) -> bool:
     if row.status == InvoiceStatus.PAID:
         return False
     if paid.amount_cents != row.total_cents:
-        raise AmountMismatch(f"invoice {row.number}: {paid.amount_cents} were paid, its total is {row.total_cents}")
+        raise AmountMismatch(
+            f"invoice {row.number}: {paid.amount_cents} were paid, its total is {row.total_cents}",
+            customer=row.customer_id,
+        )
     Payment.objects.create(
         customer_id=row.customer_id,
         invoice=row,
@@ -73,7 +80,10 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime) -> bool:
 
 @transaction.atomic
 def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -> None:
-    """Book a charge that failed for good. The invoice waits for another payment method; the answer counts once."""
+    """Book a charge that failed for good; the answer counts once.
+
+    The invoice waits for another payment method, unless the customer has given one while this charge was under way.
+    """
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
     if row.status != InvoiceStatus.ISSUED or row.collect_attempts >= charge.attempt:
         return
@@ -90,7 +100,12 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
         error_message=declined.message,
         created_at=at,
     )
-    Invoice.objects.filter(pk=row.pk).update(collect_attempts=charge.attempt, collect_at=None)
+    has_another = (
+        PaymentMethod.objects.filter(customer=row.customer_id, is_default=True)
+        .exclude(external_id=charge.payment_method)
+        .exists()
+    )
+    Invoice.objects.filter(pk=row.pk).update(collect_attempts=charge.attempt, collect_at=at if has_another else None)
 
 
 def record_collect_unknown(*, invoice: str, at: datetime) -> None:

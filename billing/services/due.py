@@ -2,7 +2,7 @@ from datetime import datetime
 
 from django.db.models import Min, QuerySet
 
-from billing.models import Invoice, InvoiceStatus, StripeInbox
+from billing.models import Invoice, InvoiceStatus, PaymentMethodStatus, StripeInbox
 from plans.models import SubscriptionPeriod
 
 
@@ -33,6 +33,10 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
 
 
 def _waiting_for_stripe() -> list[tuple[QuerySet, str]]:
-    issued = Invoice.objects.filter(status=InvoiceStatus.ISSUED)
-    chargeable = issued.filter(stripe_sent_at__isnull=False, customer__payment_methods__is_default=True)
+    issued = Invoice.objects.to_be_paid()
+    chargeable = issued.filter(
+        stripe_sent_at__isnull=False,
+        customer__payment_methods__is_default=True,
+        customer__payment_methods__status=PaymentMethodStatus.ACTIVE,
+    )
     return [(issued.filter(stripe_sent_at__isnull=True), "send_at"), (chargeable, "collect_at")]

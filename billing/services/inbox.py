@@ -27,7 +27,7 @@ def store_event(*, event: Mapping[str, Any], at: datetime) -> None:
 
 
 @transaction.atomic
-def claim_event(*, at: datetime) -> StripeInbox | None:
+def claim_event(*, at: datetime, now: datetime) -> StripeInbox | None:
     """Claim the next event to work off, for as long as the lease lasts; None when there is none."""
     event = (
         StripeInbox.objects.filter(processed_at__isnull=True, process_at__lte=at)
@@ -37,7 +37,7 @@ def claim_event(*, at: datetime) -> StripeInbox | None:
     )
     if event is not None:
         event.attempts += 1
-        event.process_at = at + LEASE
+        event.process_at = now + LEASE
         event.save(update_fields=["attempts", "process_at"])
     return event
 

@@ -2,11 +2,14 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, IntegrityError
 
+from credits.services.settle import BooksDoNotAddUp
 from plans.models import Customer
 
 logger = logging.getLogger(__name__)
+
+GUILTY = (BooksDoNotAddUp, IntegrityError, DataError, ArithmeticError, ValueError, AssertionError)
 
 
 def park_customer(*, customers: Collection[int], reason: str, at: datetime) -> None:
@@ -24,16 +27,14 @@ def work_in_halves(
 ) -> int:
     """Do `work` on all keys at once; when that fails, on each half, until the guilty key stands alone and is given up.
 
-    Returns how many keys were worked on. A database that cannot be reached, or a deadlock, is nobody's guilt and is
-    raised: the next sweep tries again.
+    Returns how many keys were worked on. Only what the data of a key can cause counts as its guilt. Anything else, such
+    as a deadlock, a missing column or a wrong setting, is raised: the next sweep tries again, and nobody is parked.
     """
     if not keys:
         return 0
     try:
         return work(keys)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:
+    except GUILTY as error:
         if len(keys) == 1:
             logger.exception("gave up on %s", keys[0])
             give_up(keys[0], error)

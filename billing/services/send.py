@@ -23,8 +23,10 @@ def retry_delay(attempts: int) -> timedelta:
 
 
 @transaction.atomic
-def claim_invoice_to_send(*, at: datetime) -> InvoiceToSend | None:
-    """Claim the next issued invoice that Stripe does not have, for as long as the lease lasts; None when there is none.
+def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | None:
+    """Claim the next issued invoice that Stripe does not have; None when there is none.
+
+    The lease counts from `now`, the instant of this claim, since `at` may be that of a sweep which began long ago.
 
     The intention is committed before anything is sent, so no transaction is open during the call.
     """
@@ -39,7 +41,7 @@ def claim_invoice_to_send(*, at: datetime) -> InvoiceToSend | None:
         return None
     retried = invoice.send_attempts > 0
     invoice.send_attempts += 1
-    invoice.send_at = at + LEASE
+    invoice.send_at = now + LEASE
     invoice.save(update_fields=["send_attempts", "send_at", "updated_at"])
     assert invoice.number is not None
     return InvoiceToSend(

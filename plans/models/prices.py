@@ -73,8 +73,16 @@ class PriceComponent(models.Model):
                 fields=["price", "metric"], condition=Q(kind="usage"), name="price_prices_a_metric_once"
             ),
             models.CheckConstraint(
-                condition=Q(kind="fixed", amount_cents__gte=0, metric=None, unit_cost_cents=None)
-                | Q(kind="usage", unit_cost_cents__gte=0, metric__isnull=False, amount_cents=None),
+                condition=Q(
+                    kind="fixed", amount_cents__isnull=False, amount_cents__gte=0, metric=None, unit_cost_cents=None
+                )
+                | Q(
+                    kind="usage",
+                    unit_cost_cents__isnull=False,
+                    unit_cost_cents__gte=0,
+                    metric__isnull=False,
+                    amount_cents=None,
+                ),
                 name="component_has_what_its_kind_needs",
             ),
             models.CheckConstraint(condition=Q(interval__gte=1), name="component_interval_is_positive"),

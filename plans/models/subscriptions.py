@@ -167,6 +167,9 @@ class SubscriptionPeriod(models.Model):
                 condition=Q(settled_at=None, settled_usage=None, settled_included=None, settled_credited=None)
                 | Q(
                     settled_at__isnull=False,
+                    settled_usage__isnull=False,
+                    settled_included__isnull=False,
+                    settled_credited__isnull=False,
                     settled_usage__gte=F("settled_included") + F("settled_credited"),
                     settled_included__gte=0,
                     settled_credited__gte=0,

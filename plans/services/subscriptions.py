@@ -117,7 +117,7 @@ def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]
             metric_id=component.metric_id,
             frequency=component.frequency,
             interval=component.interval,
-            included_units=included.get(component.metric_id, 0),
+            included_units=included.get(component.metric_id or 0, 0),
             **common,
         )
         for component in components

@@ -18,8 +18,8 @@ from config.exact_json import ExactJSONParser, ExactJSONRenderer
 from plans.exact_json import InvalidJSON, decode, decode_object, encode
 
 # Hypothesis wants its bounds without a zone.
-FIRST = datetime(1000, 1, 2)  # noqa: DTZ001
-LAST = datetime(9999, 12, 30)  # noqa: DTZ001
+FIRST = datetime(1000, 1, 2)
+LAST = datetime(9999, 12, 30)
 decimals = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**38), max_value=10**38)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 values = st.recursive(
@@ -119,7 +119,7 @@ def test_refuses_to_write_numbers_that_are_none(value):
 
 def test_refuses_to_write_a_moment_without_a_zone():
     with pytest.raises(ValueError, match="has no time zone"):
-        encode(datetime(2025, 1, 1))  # noqa: DTZ001
+        encode(datetime(2025, 1, 1))
 
 
 def test_reads_fractions_as_decimals_and_whole_numbers_as_integers():

@@ -17,9 +17,9 @@ from rest_framework.views import APIView
 
 import config.urls
 from config.errors import handler400, handler403, handler404, handler500  # noqa: F401  (this module is a urlconf)
-from plans.exact_json import encode
-from config.logs import RequestIdFilter
 from config.keys import create_api_key, revoke_api_key
+from config.logs import RequestIdFilter
+from plans.exact_json import encode
 from plans.refusals import Refusal
 
 JSON = "application/json"

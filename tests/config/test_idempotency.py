@@ -16,9 +16,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config import guard
-from plans.exact_json import decode_object, encode
 from config.keys import create_api_key
 from config.models import IdempotencyRecord
+from plans.exact_json import decode_object, encode
 from plans.refusals import Refusal
 
 JSON = "application/json"

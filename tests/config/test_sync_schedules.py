@@ -5,12 +5,12 @@ import pytest
 from django.core.management import call_command
 from django_q.models import Schedule
 
-from config.schedules import ScheduleEntry, sync_schedules
+from config.schedules import sync_schedules
 
 pytestmark = pytest.mark.django_db
 
-CLOSE: ScheduleEntry = {"name": "close periods", "func": "billing.jobs.close_periods", "minutes": 1}
-PUSH: ScheduleEntry = {"name": "push invoices", "func": "billing.jobs.push_invoices", "minutes": 5}
+CLOSE = {"name": "close periods", "func": "billing.jobs.close_periods", "minutes": 1}
+PUSH = {"name": "push invoices", "func": "billing.jobs.push_invoices", "minutes": 5}
 
 
 @pytest.fixture(autouse=True)

@@ -186,9 +186,7 @@ class TestRevoking:
     def test_settlement_leaves_nothing_on_a_revoked_grant_whose_usage_was_corrected(self):
         pro, customer = make_pro_plan(quota=None), CustomerFactory()
         subscribe(at=AT, customer=customer, plan=pro.plan)
-        extra = grant_credits(
-            at=AT, customer=customer, definition=definition(feature=pro.feature), amount=Decimal(100)
-        )
+        extra = grant_credits(at=AT, customer=customer, definition=definition(feature=pro.feature), amount=Decimal(100))
         use(customer, pro.metric, 60, AT + DAY)
         revoke_grant(at=AT + 2 * DAY, grant=extra)
         use(customer, pro.metric, -20, AT + 3 * DAY)

@@ -17,7 +17,8 @@ pytestmark = pytest.mark.django_db
 
 
 def days(metric):
-    return list(UsageDay.objects.filter(metric=metric).order_by("day").values_list("customer", "day", "events", "total"))
+    rows = UsageDay.objects.filter(metric=metric).order_by("day")
+    return list(rows.values_list("customer", "day", "events", "total"))
 
 
 def test_creating_a_customer_gives_it_the_events_of_its_external_id_and_counts_them():

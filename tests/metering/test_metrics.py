@@ -62,8 +62,7 @@ def test_a_metric_made_while_events_arrive_counts_each_of_them_once():
             for batch in range(batches):
                 record_events(
                     events=[
-                        event("call", 1, AT, f"{sender}/{batch}", customer=customer.public_id)
-                        for customer in customers
+                        event("call", 1, AT, f"{sender}/{batch}", customer=customer.public_id) for customer in customers
                     ],
                     at=AT,
                 )

@@ -16,9 +16,7 @@ AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
 def days(metric):
-    return {
-        (row.customer_id, row.day): (row.events, row.total) for row in UsageDay.objects.filter(metric=metric)
-    }
+    return {(row.customer_id, row.day): (row.events, row.total) for row in UsageDay.objects.filter(metric=metric)}
 
 
 def send(*events, at=AT):
@@ -314,9 +312,7 @@ def test_every_day_is_the_sum_of_the_first_events_of_their_keys(batches):
         for key, value, hours, by_external in batch:
             at = AT - timedelta(hours=hours)
             first.setdefault(key, (value, at))
-            address = (
-                {"external": customer.external_customer_id} if by_external else {"customer": customer.public_id}
-            )
+            address = {"external": customer.external_customer_id} if by_external else {"customer": customer.public_id}
             events.append(event(metric.event_name, value, at, f"k{key}", **address))
         send(*events)
 

@@ -156,9 +156,7 @@ class TestBoundaries:
 
         assert all(one < other for one, other in pairwise(bounds))
 
-    @given(
-        st.sampled_from([MONTHLY, YEARLY, WEEKLY]), INSTANTS, st.sampled_from(WHOLE_CALENDARS), st.integers(1, 20)
-    )
+    @given(st.sampled_from([MONTHLY, YEARLY, WEEKLY]), INSTANTS, st.sampled_from(WHOLE_CALENDARS), st.integers(1, 20))
     def test_every_later_boundary_is_the_midnight_of_the_anchor_day_or_of_the_last_of_a_short_month(
         self, clock, start, zone, number
     ):

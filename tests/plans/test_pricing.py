@@ -208,7 +208,13 @@ class TestRefusing:
 class TestPriceOfAQuantity:
     @pytest.mark.parametrize(
         ("cost", "quantity", "price"),
-        [("5", "2500", "12500"), ("0.1", "124", "12.4"), ("5", "0", "0"), ("5", "-3", "0"), ("0.5", "0.000001", "5E-7")],
+        [
+            ("5", "2500", "12500"),
+            ("0.1", "124", "12.4"),
+            ("5", "0", "0"),
+            ("5", "-3", "0"),
+            ("0.5", "0.000001", "0.0000005"),
+        ],
     )
     def test_multiplies_and_does_not_round(self, cost, quantity, price):
         assert price_of(Decimal(cost), Decimal(quantity)) == Decimal(price)

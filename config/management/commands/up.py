@@ -229,7 +229,7 @@ def announcement(access: "Access") -> str:
     facts = {
         "Pages and API": access.url,
         "Admin": f"{access.url}/admin/",
-        "Operator": f"{access.admin_username} / {access.admin_password}",
+        "Operator": f"{access.admin_username} / {access.admin_password or '(the password set in the admin)'}",
         "Secret key": access.secret_key,
         "Publishable key": access.publishable_key,
         "Stripe sandbox": f"{access.sandbox_url} (a stand-in, not Stripe)" if access.sandbox_url else "",

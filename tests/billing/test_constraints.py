@@ -1,0 +1,235 @@
+"""Each "never" and "exactly one" of the database: rows that break it are refused by the constraint's name."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, connection, transaction
+
+from billing.models import Invoice, Payment, PaymentMethod
+from billing.services.close_periods import close_periods
+from billing.services.subscribe import subscribe
+from credits.models import CreditGrant
+from metering.models import UsageEvent
+from tests.factories import CustomerFactory, PricingTableFactory, PricingTablePlanFactory
+from tests.pro_plan import make_pro_plan, sweep, use
+
+AT = datetime(2026, 1, 31, 10, tzinfo=UTC)
+FEBRUARY = datetime(2026, 2, 28, tzinfo=UTC)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def world():
+    """One row of everything: a paid and a draft invoice, events, grants, ledger, payments."""
+    pro, customer = make_pro_plan(), CustomerFactory(email="one@example.com", external_customer_id="one")
+    subscription = subscribe(at=AT, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 12_500, AT + timedelta(days=1))
+    sweep(FEBRUARY + timedelta(hours=1))
+    close_periods(subscriptions=[subscription.pk], at=datetime(2026, 3, 31, tzinfo=UTC))
+    table = PricingTableFactory()
+    PricingTablePlanFactory(pricing_table=table, plan=pro.plan)
+    invoice = Invoice.objects.filter(status="issued").earliest("closes_at")
+    method = PaymentMethod.objects.create(
+        customer=customer, external_id="pm_1", is_default=True, created_at=AT, card_last_four="4242"
+    )
+    for status in ("succeeded", "failed"):
+        Payment.objects.create(
+            customer=customer, invoice=invoice, status=status, amount_cents=2900, currency="USD", external_id="pi",
+            created_at=AT, payment_method=method,
+        )  # fmt: skip
+    CreditGrant.objects.filter(pk=CreditGrant.objects.latest("pk").pk).update(reference_code="r")
+    UsageEvent.objects.create(
+        external_customer_id="who", event_name="x", value=1, occurred_at=AT, timestamp_given=True,
+        idempotency_key="k", received_at=AT,
+    )  # fmt: skip
+
+
+def execute(statement):
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(statement)
+        return cursor.rowcount
+
+
+def copy_of(table, where="true", **changes):
+    """The statement that inserts a copy of a row (the latest) with changes; the key and public id are new."""
+    with connection.cursor() as cursor:
+        columns = [column.name for column in connection.introspection.get_table_description(cursor, table)]
+    changes = {"public_id": "left(md5(random()::text), 20)"} | changes
+    kept = [column for column in columns if column != "id"]
+    values = ", ".join(str(changes.get(column, f'"{column}"')) for column in kept)
+    names = ", ".join(f'"{column}"' for column in kept)
+    return f"INSERT INTO {table} ({names}) SELECT {values} FROM {table} WHERE {where} ORDER BY id DESC LIMIT 1"
+
+
+def change_of(table, where="true", **changes):
+    """The statement that changes one row (the latest)."""
+    changed = ", ".join(f'"{column}" = {value}' for column, value in changes.items())
+    return f"UPDATE {table} SET {changed} WHERE id = (SELECT max(id) FROM {table} WHERE {where})"
+
+
+OTHER = "left(md5(random()::text), 6)"
+
+BREACHES = {
+    # plans
+    "merchant_is_one_row": lambda: copy_of("plans_merchant", singleton="false"),
+    "plans_merchant_singleton_key": lambda: copy_of("plans_merchant"),
+    "customer_external_id_is_unique": lambda: copy_of("plans_customer", email="''", invoice_prefix=OTHER),
+    "customer_email_is_unique_unless_shared": lambda: copy_of(
+        "plans_customer", email="upper(email)", external_customer_id="NULL", invoice_prefix=OTHER
+    ),
+    "customer_invoice_prefix_is_unique": lambda: copy_of("plans_customer", email="''", external_customer_id="NULL"),
+    "customer_psp_id_is_unique": lambda: "UPDATE plans_customer SET psp_customer_id = 'cus_1';"
+    + copy_of("plans_customer", email="''", external_customer_id="NULL", invoice_prefix=OTHER),
+    "feature_slug_is_unique": lambda: copy_of("plans_feature"),
+    "metric_aggregation_is_known": lambda: change_of("plans_metric", aggregation_type="'AVG'"),
+    "plan_version_is_unique": lambda: copy_of("plans_plan"),
+    "plan_version_is_positive": lambda: change_of("plans_plan", version_number=0),
+    "plan_has_feature_once": lambda: copy_of("plans_planfeature"),
+    "component_id_is_unique_in_its_price": lambda: copy_of("plans_pricecomponent", "kind = 'fixed'", position=7),
+    "component_position_is_unique_in_its_price": lambda: copy_of(
+        "plans_pricecomponent", "kind = 'fixed'", component_id=OTHER
+    ),
+    "price_prices_a_metric_once": lambda: copy_of(
+        "plans_pricecomponent", "kind = 'usage'", component_id=OTHER, position=7
+    ),
+    "component_has_what_its_kind_needs": lambda: change_of("plans_pricecomponent", amount_cents=-1),
+    "component_interval_is_positive": lambda: change_of("plans_pricecomponent", interval=0),
+    "plan_is_on_a_table_once": lambda: copy_of("plans_pricingtableplan"),
+    "customer_has_one_live_subscription": lambda: copy_of("plans_subscription", stable_subscription_id="'s'"),
+    "subscription_version_is_unique": lambda: copy_of("plans_subscription", beside_others="true"),
+    "subscription_has_component_once": lambda: copy_of(
+        "plans_subscriptionitem", "component_id IS NOT NULL AND metric_id IS NULL"
+    ),
+    "customer_metric_is_metered_once": lambda: copy_of(
+        "plans_subscriptionitem", "metric_id IS NOT NULL", component_id="NULL"
+    ),
+    "item_has_component_or_metric": lambda: change_of("plans_subscriptionitem", component_id="NULL", metric_id="NULL"),
+    "period_number_is_unique": lambda: copy_of(
+        "plans_subscriptionperiod", start_at="start_at + interval '9 years'", end_at="end_at + interval '9 years'"
+    ),
+    "period_ends_after_its_start": lambda: change_of("plans_subscriptionperiod", end_at="start_at"),
+    "periods_of_an_item_do_not_overlap": lambda: copy_of(
+        "plans_subscriptionperiod", number=99, start_at="end_at - interval '1 microsecond'", end_at="end_at + '1 day'"
+    ),
+    "settled_period_says_with_what": lambda: change_of(
+        "plans_subscriptionperiod",
+        "metric_id IS NOT NULL",
+        settled_at="now()",
+        settled_usage=5,
+        settled_included=3,
+        settled_credited=3,
+    ),
+    "subscription_has_feature_once_per_source": lambda: copy_of("plans_subscriptionfeature"),
+    # metering
+    "event_is_recorded_once": lambda: copy_of("metering_usageevent", "customer_id IS NOT NULL"),
+    "unattributed_event_is_recorded_once": lambda: copy_of("metering_usageevent", "customer_id IS NULL"),
+    "event_is_addressed_to_somebody": lambda: change_of(
+        "metering_usageevent", customer_id="NULL", external_customer_id="NULL"
+    ),
+    "event_has_a_number_or_a_text": lambda: change_of("metering_usageevent", text_value="'x'"),
+    "usage_day_is_one_row": lambda: copy_of("metering_usageday"),
+    # credits
+    "definition_amount_is_positive": lambda: change_of("credits_creditdefinition", default_amount=0),
+    "definition_refill_is_positive": lambda: change_of("credits_creditdefinition", refill_amount=0),
+    "definition_hangs_on_its_plan": lambda: change_of("credits_creditdefinition", plan_id="NULL"),
+    "definition_grants_once_a_period": lambda: copy_of("credits_creditgrant", reference_code="NULL"),
+    "definition_grants_once_a_subscription": lambda: "UPDATE credits_creditgrant SET period_id = NULL",
+    "grant_reference_is_unique": lambda: copy_of("credits_creditgrant", period_id="NULL", source="'manual'"),
+    "grant_remaining_is_between_zero_and_granted": lambda: change_of("credits_creditgrant", ledger_remaining=-1),
+    "grant_amount_is_positive": lambda: change_of("credits_creditgrant", initial_amount=0, ledger_remaining=0),
+    "grant_expires_after_its_start": lambda: change_of("credits_creditgrant", expires_at="starts_at"),
+    "grant_moves_once_a_period_and_kind": lambda: copy_of("credits_credittransaction", "kind = 'burned'"),
+    "grant_is_granted_once": lambda: copy_of("credits_credittransaction", "kind = 'granted'"),
+    "transaction_sign_fits_its_kind": lambda: copy_of(
+        "credits_credittransaction", "kind = 'burned'", amount="-amount", period_id="NULL"
+    ),
+    # billing
+    "one_invoice_per_subscription_kind_and_close": lambda: copy_of("billing_invoice", "status = 'draft'"),
+    "invoice_number_is_unique": lambda: copy_of(
+        "billing_invoice", "status = 'issued'", closes_at="now()", stripe_invoice_id="NULL"
+    ),
+    "invoice_is_at_stripe_once": lambda: "UPDATE billing_invoice SET stripe_invoice_id = 'in_1'",
+    "invoice_total_adds_up": lambda: change_of("billing_invoice", "status = 'draft'", total_cents=1),
+    "invoice_total_is_not_negative": lambda: change_of(
+        "billing_invoice", "status = 'draft'", total_cents=-1, subtotal_cents=-1
+    ),
+    "issued_invoice_has_a_number": lambda: change_of("billing_invoice", "status = 'draft'", status="'issued'"),
+    "paid_invoice_says_when": lambda: change_of("billing_invoice", "status = 'issued'", status="'paid'"),
+    "line_position_is_unique": lambda: _line(position="position", period_id="NULL"),
+    "period_is_billed_once_per_grant": lambda: _line(position=99, type="'usage'"),
+    "line_sign_fits_its_type": lambda: _line(position=99, period_id="NULL", type="'credit'", amount_cents=1),
+    "customer_has_one_default_payment_method": lambda: copy_of("billing_paymentmethod", external_id="'pm_2'"),
+    "billing_paymentmethod_external_id_key": lambda: copy_of("billing_paymentmethod", is_default="false"),
+    "invoice_is_paid_once": lambda: copy_of("billing_payment", "status = 'succeeded'"),
+    "failed_attempt_is_recorded_once": lambda: copy_of("billing_payment", "status = 'failed'"),
+    "payment_amount_is_not_negative": lambda: change_of("billing_payment", amount_cents=-1),
+}
+
+
+def _line(**changes):
+    """A copied line; the trigger of issued invoices would speak up before the constraint."""
+    return "ALTER TABLE billing_invoiceline DISABLE TRIGGER issued_line_is_frozen;" + copy_of(
+        "billing_invoiceline", "type = 'fixed'", **changes
+    )
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_the_database_refuses_a_breach_of(name):
+    with pytest.raises(IntegrityError, match=name):
+        execute(BREACHES[name]())
+
+
+def test_every_constraint_of_ours_is_tried():
+    declared = {
+        constraint.name
+        for label in ("plans", "metering", "credits", "billing")
+        for model in apps.get_app_config(label).get_models()
+        for constraint in model._meta.constraints
+    }
+
+    assert declared - set(BREACHES) == set()
+
+
+class TestNullIsNoWayRoundACheck:
+    """A CHECK passes when it is NULL: `NULL >= 0` must not let a row through that lacks what it needs."""
+
+    @pytest.mark.parametrize("usage", ["NULL", "0"])
+    def test_a_settled_metered_period_says_what_was_used_and_credited(self, usage):
+        statement = change_of(
+            "plans_subscriptionperiod", "metric_id IS NOT NULL AND settled_at IS NULL", settled_at="now()",
+            settled_usage=usage, settled_included=0,
+        )  # fmt: skip
+
+        with pytest.raises(IntegrityError, match="settled_period_says_with_what"):
+            execute(statement)
+
+    def test_a_fixed_component_has_an_amount(self):
+        with pytest.raises(IntegrityError, match="component_has_what_its_kind_needs"):
+            execute(change_of("plans_pricecomponent", "kind = 'fixed'", amount_cents="NULL"))
+
+    def test_a_usage_component_has_a_unit_cost(self):
+        with pytest.raises(IntegrityError, match="component_has_what_its_kind_needs"):
+            execute(change_of("plans_pricecomponent", "kind = 'usage'", unit_cost_cents="NULL"))
+
+
+class TestWhatIsAllowed:
+    def test_a_deleted_customers_external_id_and_email_are_free_again(self):
+        execute("UPDATE plans_customer SET deleted_at = now()")
+
+        assert execute(copy_of("plans_customer", invoice_prefix=OTHER, deleted_at="NULL")) == 1
+
+    def test_the_same_key_of_two_external_ids(self):
+        assert execute(copy_of("metering_usageevent", "customer_id IS NULL", external_customer_id="'other'")) == 1
+
+    def test_a_subscription_beside_others(self):
+        assert execute(copy_of("plans_subscription", beside_others="true", stable_subscription_id="'s'")) == 1
+
+    def test_periods_that_touch(self):
+        statement = copy_of(
+            "plans_subscriptionperiod", number=99, start_at="end_at", end_at="end_at + interval '1 day'"
+        )
+
+        assert execute(statement) == 1
