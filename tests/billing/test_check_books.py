@@ -1,0 +1,233 @@
+"""The books are clean after real work, and each way to spoil them is found and named."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from billing.books import INVARIANTS, check_books
+from billing.models import Invoice, Payment
+from billing.services.subscribe import subscribe
+from metering.services.record_events import record_events
+from tests.factories import CreditGrantFactory, CustomerFactory
+from tests.pro_plan import event, make_pro_plan, sweep, use
+
+AT = datetime(2026, 1, 31, 14, 46, tzinfo=UTC)
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def business():
+    """Two months of two customers: shown and hidden credits, overage, a free plan, a paid invoice, a draft ahead."""
+    pro, hidden = make_pro_plan(), make_pro_plan(shown=False, unit_cost_cents="0.1", quota=98)
+    customers = [CustomerFactory() for _ in range(4)]
+    plans = [pro, hidden, make_pro_plan(base_cents=0, unit_cost_cents=None), make_pro_plan(base_frequency="YEARLY")]
+    for customer, sold in zip(customers, plans, strict=True):
+        subscribe(at=AT, customer=customer, plan=sold.plan)
+        for month in range(2):
+            use(customer, sold.metric, 12_500 - 9_000 * month, AT + DAY + month * 30 * DAY)
+    record_events(events=[event("unknown", 5, AT, "k", external="nobody")], at=AT)
+    CreditGrantFactory(customer=customers[0], at=AT)
+    sweep(datetime(2026, 3, 31, 1, tzinfo=UTC))
+    paid = Invoice.objects.filter(status="issued").earliest("pk")
+    paid.status, paid.paid_at = "paid", NOW
+    paid.save()
+    Payment.objects.create(
+        customer=paid.customer, invoice=paid, status="succeeded", amount_cents=paid.total_cents, currency="USD",
+        external_id="pi_1", created_at=NOW,
+    )  # fmt: skip
+
+
+def spoil(*statements):
+    """Run statements behind the backs of the triggers; the last one must hit something."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for table, trigger in (
+            ("billing_invoice", "issued_invoice_is_frozen"),
+            ("billing_invoiceline", "issued_line_is_frozen"),
+            ("credits_credittransaction", "ledger_is_append_only"),
+        ):
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
+        for statement in statements:
+            cursor.execute(statement)
+        assert cursor.rowcount > 0
+
+
+def broken():
+    return {finding.invariant for finding in check_books(at=NOW) if finding.offenders}
+
+
+def latest(table, where="true"):
+    return f"(SELECT max(id) FROM {table} WHERE {where})"
+
+
+METERED = "metric_id IS NOT NULL"
+UNSETTLED = "settled_at = NULL, settled_usage = NULL, settled_included = NULL, settled_credited = NULL"
+
+WAYS_TO_SPOIL = [
+    ("a day of usage is the sum of its events", "UPDATE metering_usageday SET total = total + 1"),
+    ("a day of usage is the sum of its events", "UPDATE metering_usageday SET events = events + 1"),
+    (
+        "a day of usage is the sum of its events",
+        f"DELETE FROM metering_usageday WHERE id = {latest('metering_usageday')}",
+    ),
+    ("a day of usage is the sum of its events", "UPDATE metering_usageday SET day = day + 100"),
+    ("a day of usage is the sum of its events", "DELETE FROM metering_usageevent WHERE customer_id IS NOT NULL"),
+    ("a day of usage is the sum of its events", "UPDATE metering_usageevent SET value = value + 0.000001"),
+    (
+        "a grant is the sum of its transactions",
+        "UPDATE credits_creditgrant SET ledger_remaining = ledger_remaining / 2",
+    ),
+    ("a grant is the sum of its transactions", "DELETE FROM credits_credittransaction WHERE kind = 'granted'"),
+    ("a grant is the sum of its transactions", "UPDATE credits_credittransaction SET amount = amount * 2"),
+    (
+        "a transaction moves a grant of its own customer",
+        f"UPDATE credits_credittransaction SET customer_id = {latest('plans_customer')}",
+    ),
+    (
+        "a settled period burned what it credited",
+        "UPDATE plans_subscriptionperiod SET settled_credited = 1 WHERE settled_credited > 0",
+    ),
+    (
+        "a settled period burned what it credited",
+        "ALTER TABLE plans_subscriptionperiod DROP CONSTRAINT settled_period_says_with_what;"
+        "UPDATE plans_subscriptionperiod SET settled_usage = settled_credited - 1 WHERE settled_credited > 0",
+    ),
+    ("a settled period burned what it credited", "DELETE FROM credits_credittransaction WHERE kind = 'burned'"),
+    (
+        "settled usage is included, credited or charged",
+        "UPDATE plans_subscriptionperiod SET settled_usage = settled_usage + 1 WHERE settled_usage > 0",
+    ),
+    (
+        "settled usage is included, credited or charged",
+        "UPDATE billing_invoiceline SET quantity = quantity + 1 WHERE type = 'usage'",
+    ),
+    (
+        "charged units cost their price",
+        "UPDATE billing_invoiceline SET amount_cents = amount_cents - 1 WHERE type = 'credit'",
+    ),
+    ("settled usage is included, credited or charged", "DELETE FROM billing_invoiceline WHERE type = 'usage'"),
+    (
+        "a closed period is settled with its invoice",
+        f"UPDATE plans_subscriptionperiod SET {UNSETTLED}"
+        f" WHERE id = {latest('plans_subscriptionperiod', 'settled_at IS NOT NULL')}",
+    ),
+    (
+        "a closed period is settled with its invoice",
+        f"UPDATE plans_subscriptionperiod SET closed_at = NULL WHERE {METERED}",
+    ),
+    ("a closed period is settled with its invoice", "UPDATE plans_subscriptionperiod SET closed_at = now()"),
+    (
+        "periods are settled in order",
+        f"UPDATE plans_subscriptionperiod SET {UNSETTLED} WHERE number = 0",
+    ),
+    (
+        "an invoice is the sum of its lines",
+        "UPDATE billing_invoiceline SET amount_cents = amount_cents + 1 WHERE type = 'fixed'",
+    ),
+    (
+        "an invoice is the sum of its lines",
+        "UPDATE billing_invoice SET subtotal_cents = 1, total_cents = 1 WHERE number IS NOT NULL",
+    ),
+    (
+        "an invoice is the sum of its lines",
+        "ALTER TABLE billing_invoice DROP CONSTRAINT invoice_total_adds_up;"
+        "UPDATE billing_invoice SET tax_cents = 1 WHERE number IS NOT NULL",
+    ),
+    (
+        "only issued invoices have lines",
+        "UPDATE billing_invoice SET status = 'draft', number = NULL, finalized_at = NULL WHERE status = 'issued'",
+    ),
+    ("only issued invoices have lines", "DELETE FROM billing_invoiceline"),
+    (
+        "a close has one invoice",
+        "ALTER TABLE billing_invoice DROP CONSTRAINT one_invoice_per_subscription_kind_and_close;"
+        "UPDATE billing_invoice SET closes_at = '2026-03-31'",
+    ),
+    (
+        "periods of an item follow each other",
+        "UPDATE plans_subscriptionperiod SET start_at = start_at + interval '1 hour' WHERE number = 1",
+    ),
+    (
+        "periods of an item follow each other",
+        "ALTER TABLE plans_subscriptionperiod DROP CONSTRAINT periods_of_an_item_do_not_overlap;"
+        "UPDATE plans_subscriptionperiod SET end_at = end_at + interval '1 hour'",
+    ),
+    (
+        "periods of an item follow each other",
+        "UPDATE plans_subscriptionperiod SET number = number + 7 WHERE number > 0",
+    ),
+    (
+        "a live item has a period ahead",
+        "ALTER TABLE plans_subscriptionperiod DROP CONSTRAINT periods_of_an_item_do_not_overlap;"
+        "UPDATE plans_subscriptionperiod SET start_at = '2026-04-01' WHERE start_at > '2026-04-01'",
+    ),
+    ("invoice numbers have no gaps", "UPDATE plans_customer SET last_invoice_number = last_invoice_number + 1"),
+    ("invoice numbers have no gaps", "UPDATE billing_invoice SET number = number || '7' WHERE number LIKE '%-001'"),
+    (
+        "a paid invoice has its payment",
+        "UPDATE billing_invoice SET status = 'paid', paid_at = now() WHERE status = 'issued'",
+    ),
+    ("a paid invoice has its payment", "UPDATE billing_payment SET amount_cents = amount_cents + 1"),
+    ("a paid invoice has its payment", "UPDATE billing_payment SET currency = 'EUR'"),
+    ("a paid invoice has its payment", "UPDATE billing_payment SET status = 'failed'"),
+    ("a paid invoice has its payment", "UPDATE billing_invoice SET status = 'issued' WHERE status = 'paid'"),
+]
+
+
+def test_the_books_of_real_work_are_clean():
+    findings = check_books(at=NOW)
+
+    assert [finding.offenders for finding in findings] == [[]] * len(INVARIANTS)
+    assert all(finding.rows_checked > 0 for finding in findings), findings
+
+
+def test_each_invariant_is_one_statement(django_assert_num_queries):
+    check_books(at=NOW)
+
+    with django_assert_num_queries(len(INVARIANTS)):
+        check_books(at=NOW)
+
+
+@pytest.mark.parametrize(("invariant", "statement"), WAYS_TO_SPOIL)
+def test_a_breach_is_found_and_named(invariant, statement):
+    spoil(*statement.split(";"))
+
+    assert invariant in broken()
+
+
+def test_every_invariant_is_spoilt_once():
+    assert {invariant for invariant, _ in WAYS_TO_SPOIL} == set(INVARIANTS)
+
+
+def test_an_empty_database_has_clean_books():
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("TRUNCATE plans_customer, plans_metric, plans_plan CASCADE")
+
+    assert broken() == set()
+
+
+def test_the_command_prints_a_table_and_ends_with_success(capsys):
+    call_command("check_books", no_color=True)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(INVARIANTS)
+    assert all(line.endswith("  ok") for line in lines)
+    assert len({line.index(" rows  ") for line in lines}) == 1
+
+
+def test_the_command_prints_what_is_wrong_and_ends_with_1(capsys):
+    spoil("UPDATE metering_usageday SET total = 0, events = 0")
+
+    with pytest.raises(SystemExit) as ended:
+        call_command("check_books", no_color=True)
+
+    out = capsys.readouterr().out
+    assert ended.value.code == 1
+    assert "8 broken" in out
+    assert "1 events with a sum of 12500.000000, but the day holds 0 and 0.000000" in out
