@@ -21,6 +21,7 @@ from billing.words import (
 )
 from plans.query import boolean_parameter
 from plans.refusals import NotFound, Refusal
+from plans.serializers.reading import read
 from plans.services.customers import find_customer
 from plans.services.merchant import find_merchant_id
 
@@ -52,7 +53,7 @@ class InvoicesView(APIView):
     scope = "invoices"
 
     def get(self, request: Request) -> Response:
-        query = _read(ListInvoices, request.query_params)
+        query = read(ListInvoices, request.query_params)
         invoices = Invoice.objects.shown()
         if "customerId" in query:
             external = boolean_parameter(request.query_params, "isExtCustId")
@@ -112,7 +113,7 @@ class PaymentMethodsView(APIView):
     calls_network = True
 
     def post(self, request: Request) -> Response:
-        body = _read(CreatePaymentMethod, request.data)
+        body = read(CreatePaymentMethod, request.data)
         external = boolean_parameter(request.query_params, "isExtCustId")
         customer = find_customer(body["customerId"], external=external)
         try:
@@ -149,9 +150,3 @@ def _with_names(payments: Any) -> Any:
     return payments.select_related("customer", "payment_method", "invoice__subscription__plan").order_by(
         "-created_at", "-pk"
     )
-
-
-def _read(serializer: type, data: Any) -> dict[str, Any]:
-    reader = serializer(data=data)
-    reader.is_valid(raise_exception=True)
-    return reader.validated_data

@@ -26,7 +26,7 @@ from plans.services.time_zone import billing_zone
 
 OPERATOR = "operator"
 SAMPLE = "Sample plan"
-WEBHOOK_EVENTS = ["*"]
+WEBHOOK_EVENTS = ["invoice.paid", "invoice.payment_failed"]
 # The address for an endpoint that somebody made in Stripe's dashboard; what protects it is the signature.
 WEBHOOK_UUID = "7a0c9a52-2d0f-4b52-9a52-0d1f6f1f3b11"
 

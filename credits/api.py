@@ -1,7 +1,5 @@
 """The doors of /v1/credits. The older paths /v1/credit-definitions and /v1/credit-grants lead here too."""
 
-from typing import Any
-
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,6 +18,7 @@ from credits.words import (
     transaction_body,
 )
 from plans.query import boolean_parameter
+from plans.serializers.reading import read
 from plans.services.customers import find_customer
 from plans.services.features import find_feature
 from plans.services.merchant import find_merchant_id
@@ -45,7 +44,7 @@ class DefinitionsView(APIView):
         return Response({"definitions": [definition_body(definition, merchant) for definition in rows]})
 
     def post(self, request: Request) -> Response:
-        body = _read(CreateDefinition, request.data)
+        body = read(CreateDefinition, request.data)
         feature = body.get("featureId") or body.get("featureSlug")
         definition = create_definition(
             at=timezone.now(),
@@ -83,7 +82,7 @@ class GrantsView(APIView):
     scope = "credits"
 
     def post(self, request: Request) -> Response:
-        body = _read(CreateGrant, request.data)
+        body = read(CreateGrant, request.data)
         at = timezone.now()
         grant = grant_credits(
             at=at,
@@ -106,7 +105,7 @@ class RevokeGrantView(APIView):
     scope = "credits"
 
     def post(self, request: Request, grant_id: str) -> Response:
-        notes = _read(RevokeGrant, request.data).get("notes") or ""
+        notes = read(RevokeGrant, request.data).get("notes") or ""
         live = revoke_grant(at=timezone.now(), grant=find_grant(grant_id), notes=notes)
         return Response({"grant": grant_body(live, find_merchant_id())})
 
@@ -139,7 +138,7 @@ class CustomerTransactionsView(APIView):
     scope = "credits"
 
     def get(self, request: Request, customer_id: str) -> Response:
-        query = _read(ListTransactions, request.query_params)
+        query = read(ListTransactions, request.query_params)
         external = boolean_parameter(request.query_params, "isExtCustId")
         rows = CreditTransaction.objects.filter(customer=find_customer(customer_id, external=external))
         if "fromDate" in query:
@@ -151,9 +150,3 @@ class CustomerTransactionsView(APIView):
         ).order_by("-occurred_at", "-pk")[: query["limit"]]
         merchant = find_merchant_id()
         return Response({"transactions": [transaction_body(row, merchant) for row in rows]})
-
-
-def _read(serializer: type, data: Any) -> dict[str, Any]:
-    reader = serializer(data=data)
-    reader.is_valid(raise_exception=True)
-    return reader.validated_data

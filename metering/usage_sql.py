@@ -1,9 +1,7 @@
 """The statements that record and count events. Each is one round trip, so that facts and sums cannot part."""
 
-# Rows arrive as one JSON parameter: binding typed arrays costs ten times the client time per row. Events are inserted
-# in key order, so that concurrent batches which overlap wait for each other instead of deadlocking. `recorded` holds
-# exactly the new rows, and only those are counted.
-RECORD_EVENTS = """
+# The rows of one call, with the customer that each is addressed to.
+_SENT = """
 WITH sent AS (
     SELECT row.*, COALESCE(by_id.id, by_external.id) AS customer_key
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS row(
@@ -15,6 +13,14 @@ WITH sent AS (
     LEFT JOIN plans_customer by_external
         ON row.customer_id IS NULL
         AND by_external.external_customer_id = row.external_customer_id AND by_external.deleted_at IS NULL
+"""
+
+# Rows arrive as one JSON parameter: binding typed arrays costs ten times the client time per row. Events are inserted
+# in key order, so that concurrent batches which overlap wait for each other instead of deadlocking. `recorded` holds
+# exactly the new rows, and only those are counted.
+RECORD_EVENTS = (
+    _SENT
+    + """
 ), accepted AS (
     SELECT * FROM sent WHERE customer_key IS NOT NULL OR customer_id IS NULL
 ), recorded AS (
@@ -48,21 +54,13 @@ LEFT JOIN recorded
     AND (sent.customer_key IS NOT NULL OR recorded.external_customer_id = sent.external_customer_id)
 ORDER BY sent.index
 """
+)
 
 # The first event behind each repetition. Contents are compared where they are stored, so that 1 and 1.0 are equal and
 # numbers in properties stay exact. The timestamp counts only when the client sent one.
-COMPARE_EVENTS = """
-WITH sent AS (
-    SELECT row.*, COALESCE(by_id.id, by_external.id) AS customer_key
-    FROM jsonb_to_recordset(%(rows)s::jsonb) AS row(
-        index integer, customer_id text, external_customer_id text, event_name text, value numeric, text_value text,
-        occurred_at timestamptz, timestamp_given boolean, idempotency_key text, properties jsonb
-    )
-    LEFT JOIN plans_customer by_id
-        ON by_id.public_id = row.customer_id AND by_id.deleted_at IS NULL
-    LEFT JOIN plans_customer by_external
-        ON row.customer_id IS NULL
-        AND by_external.external_customer_id = row.external_customer_id AND by_external.deleted_at IS NULL
+COMPARE_EVENTS = (
+    _SENT
+    + """
     WHERE row.index = ANY(%(indexes)s)
 )
 SELECT DISTINCT ON (sent.index) sent.index, event.id, event.external_customer_id, event.event_name, event.value,
@@ -89,6 +87,7 @@ CROSS JOIN LATERAL (
 ) AS event
 ORDER BY sent.index, event.customer_id NULLS LAST
 """
+)
 
 # Unattributed events whose external id has a customer by now. One whose key that customer has used already stays as
 # it is: it is a repetition of an event that is counted.

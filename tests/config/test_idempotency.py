@@ -15,7 +15,7 @@ from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config import guard
+from config import idempotency
 from config.keys import create_api_key
 from config.models import IdempotencyRecord
 from plans.exact_json import decode_object, encode
@@ -317,7 +317,7 @@ def test_a_waiting_request_takes_its_turn_when_the_first_fails(in_threads, addre
 
 @BOTH_KINDS
 def test_waiting_ends_with_a_refusal_that_says_when_to_come_back(monkeypatch, in_threads, call, address):
-    monkeypatch.setattr(guard, "WAIT_SECONDS", 0.3)
+    monkeypatch.setattr(idempotency, "WAIT_SECONDS", 0.3)
     course.gate.clear()
     first = in_threads(address)
     assert course.entered.wait(10)
@@ -377,7 +377,7 @@ def test_a_claim_left_behind_is_taken_over_after_two_minutes(call, key):
 
 
 def test_a_fresh_claim_is_not_taken_over(monkeypatch, call, key):
-    monkeypatch.setattr(guard, "WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(idempotency, "WAIT_SECONDS", 0.2)
     leave_a_claim(key, age=timedelta(seconds=100))
     assert call("/v1/network").json()["code"] == "idempotency_in_progress"
     assert course.runs == 0
