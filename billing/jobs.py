@@ -13,6 +13,7 @@ from django.db import IntegrityError
 from django.utils import timezone
 
 from billing import gateway
+from billing.books import check_books
 from billing.exchange import Paid
 from billing.models import Invoice
 from billing.services import close_periods as closing
@@ -216,6 +217,15 @@ def sweep_collect() -> dict[str, int]:
 def sweep_inbox() -> dict[str, int]:
     """Work off Stripe's events; scheduled every minute."""
     return _run_for_a_while("inbox")
+
+
+def prove_books() -> dict[str, int]:
+    """Check every invariant of the books and log what breaks one; scheduled once a day."""
+    broken = {finding.invariant: finding.offenders for finding in check_books(at=timezone.now()) if finding.offenders}
+    for invariant, offenders in broken.items():
+        for offender in offenders:
+            logger.error("books: %s: %s", invariant, offender)
+    return {invariant: len(offenders) for invariant, offenders in broken.items()}
 
 
 def _run_for_a_while(name: str) -> dict[str, int]:

@@ -3,13 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from django.core.management import call_command
 from django.db import connection
 
+from billing import jobs
 from billing.books import INVARIANTS, check_books
 from billing.models import Invoice, Payment
 from billing.services.subscribe import subscribe
 from metering.services.record_events import record_events
+from plans.models import Customer
 from tests.factories import CreditGrantFactory, CustomerFactory
 from tests.pro_plan import event, make_pro_plan, sweep, use
 
@@ -231,3 +234,21 @@ def test_the_command_prints_what_is_wrong_and_ends_with_1(capsys):
     assert ended.value.code == 1
     assert "8 broken" in out
     assert "1 events with a sum of 12500.000000, but the day holds 0 and 0.000000" in out
+
+
+@pytest.mark.usefixtures("in_time")
+def test_the_daily_job_logs_what_is_broken_and_returns_how_much(caplog):
+    assert jobs.prove_books() == {}
+    Customer.objects.filter(pk=Customer.objects.earliest("pk").pk).update(last_invoice_number=7)
+
+    broken = jobs.prove_books()
+
+    assert broken == {"invoice numbers have no gaps": 1}
+    assert "books: invoice numbers have no gaps: " in caplog.text
+
+
+@pytest.fixture
+def in_time():
+    """The clock says NOW, so that the closing is up to date."""
+    with time_machine.travel(NOW, tick=False):
+        yield
