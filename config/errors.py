@@ -58,10 +58,8 @@ def error_response(
     extra: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
-    """Make an answer of the one error shape; `extra` adds top-level keys, without `details` there is no such key."""
-    body: dict[str, Any] = {"error": message, "code": code}
-    if details is not None:
-        body["details"] = details
+    """Make an answer of the one error shape; `extra` adds top-level keys; `details` may be null."""
+    body: dict[str, Any] = {"error": message, "code": code, "details": details}
     response = HttpResponse(
         encode(body | dict(extra or {})), status=status, content_type="application/json", headers=dict(headers or {})
     )

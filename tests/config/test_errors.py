@@ -62,8 +62,11 @@ def test_a_refusal_keeps_its_status_code_details_and_extra_keys():
     )
 
 
-def test_a_refusal_without_details_has_no_such_key():
-    assert answer(NotFound("Plan not found")) == (404, {"error": "Plan not found", "code": "not_found"})
+def test_a_refusal_without_details_says_null():
+    assert answer(NotFound("Plan not found")) == (
+        404,
+        {"error": "Plan not found", "code": "not_found", "details": None},
+    )
 
 
 def test_a_refusal_may_carry_headers():

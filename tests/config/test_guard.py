@@ -451,7 +451,10 @@ class TestFailures:
 
     def test_a_refusal_of_a_plain_view_is_answered_by_its_name(self):
         response = client_with().get("/v1/refusing")
-        assert (response.status_code, response.json()) == (409, {"error": "That is too much.", "code": "too_much"})
+        assert (response.status_code, response.json()) == (
+            409,
+            {"error": "That is too much.", "code": "too_much", "details": None},
+        )
 
     def test_an_answer_may_be_streamed(self, client):
         assert b"".join(client.get("/v1/streaming").streaming_content) == b"data: 1\n\ndata: 2\n\n"

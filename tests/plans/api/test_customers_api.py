@@ -224,7 +224,11 @@ def test_answers_404_for_an_unknown_or_deleted_customer(api, now):
     for identifier in ("cus_unknown", deleted.public_id):
         answer = api.get(f"/v1/customers/{identifier}")
         assert answer.status == 404
-        assert answer.body == {"error": "Customer not found or access denied", "code": "customer_not_found"}
+        assert answer.body == {
+            "error": "Customer not found or access denied",
+            "code": "customer_not_found",
+            "details": None,
+        }
 
 
 def test_refuses_a_query_boolean_that_is_neither_true_nor_false(api):

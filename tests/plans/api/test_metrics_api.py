@@ -116,4 +116,7 @@ def test_a_page_of_metrics_stands_in_an_object(api):
 def test_answers_404_for_an_unknown_metric(api):
     answer = api.get("/v1/metrics/met_x")
 
-    assert (answer.status, answer.body) == (404, {"error": "Metric not found", "code": "metric_not_found"})
+    assert (answer.status, answer.body) == (
+        404,
+        {"error": "Metric not found", "code": "metric_not_found", "details": None},
+    )

@@ -84,7 +84,7 @@ def test_answers_customer_not_found_for_an_unknown_external_id(api, jane, path):
     for identifier in ("nobody", jane.public_id):
         answer = api.get(path, {"externalCustomerId": identifier})
         assert answer.status == 404
-        assert answer.body == {"error": "Customer not found", "code": "customer_not_found"}
+        assert answer.body == {"error": "Customer not found", "code": "customer_not_found", "details": None}
 
 
 @pytest.mark.parametrize("path", [STATUS, OVERVIEW])
