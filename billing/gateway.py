@@ -103,6 +103,9 @@ def _errors_in_our_words() -> Iterator[None]:
         ) from error
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
         raise StripeUnavailable(str(error)) from error
+    except (stripe.AuthenticationError, stripe.PermissionError) as error:
+        # Nothing is wrong with what was sent; once the key is mended, the same call succeeds.
+        raise StripeUnavailable("Stripe does not accept the configured API key") from error
     except stripe.StripeError as error:
         if error.http_status is None or error.http_status >= 500 or error.http_status == 409:
             raise StripeUnavailable(str(error)) from error

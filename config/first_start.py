@@ -1,6 +1,7 @@
 """What a fresh installation is given: operator, keys, pricing table, webhook endpoint and, if wanted, a sample set."""
 
 import json
+import logging
 import os
 import secrets
 from dataclasses import asdict, dataclass
@@ -18,15 +19,18 @@ from djstripe.models import WebhookEndpoint
 from billing import gateway
 from billing.services.subscribe import subscribe
 from config.keys import create_api_key, find_active_key
+from config.models import ApiKey, KeyType
 from credits.services.publish_plan import QuotaTerms, SwitchTerms, UsageTerms, publish_plan
 from metering.services.attribute_events import register_customer
 from plans.models import Customer, Merchant, Plan, PricingTable, PricingTablePlan
 from plans.refusals import Refusal
 from plans.services.time_zone import billing_zone
 
+logger = logging.getLogger(__name__)
+
 OPERATOR = "operator"
 SAMPLE = "Sample plan"
-WEBHOOK_EVENTS = ["invoice.paid", "invoice.payment_failed"]
+WEBHOOK_EVENTS = ["invoice.paid"]
 # The address for an endpoint that somebody made in Stripe's dashboard; what protects it is the signature.
 WEBHOOK_UUID = "7a0c9a52-2d0f-4b52-9a52-0d1f6f1f3b11"
 
@@ -69,7 +73,10 @@ def prepare(*, demo: bool, port: int, sandbox_url: str | None) -> Access:
             secret=settings.STRIPE_WEBHOOK_SECRET,
         )
     if demo:
-        make_sample_set(table=table, at=at)
+        try:
+            make_sample_set(table=table, at=at)
+        except Refusal as refusal:
+            logger.warning("The sample set is left out, since it does not fit what is there: %s", refusal.message)
     return access
 
 
@@ -134,6 +141,11 @@ def _key(kept: str, key_type: str, at: datetime) -> str:
             pass
     is_live = settings.STRIPE_LIVE_MODE or "_live_" in settings.STRIPE_SECRET_KEY
     environment = "live" if is_live else "test"
+    if key_type == KeyType.PUBLISHABLE:
+        # It stands in pages of customers; a new one would revoke it.
+        there = ApiKey.objects.filter(key_type=key_type, environment=environment, revoked_at=None).first()
+        if there is not None and there.publishable_value:
+            return there.publishable_value
     _, text = create_api_key(name="Made at the first start", key_type=key_type, environment=environment, at=at)
     return text
 

@@ -68,8 +68,13 @@ class Position:
                 )
                 for grant in self.grants
             ),
-            {period.key: period.included for period in self.periods if not period.settled},
+            {period.key: self.included_in(period) for period in self.periods if not period.settled},
         )
+
+    def included_in(self, period: StoredPeriod) -> Decimal:
+        """Units that a period includes: none when a renewing grant, the plan's quota, takes their place."""
+        has_quota = any(grant.period is not None and grant.is_active(period.start_at) for grant in self.grants)
+        return ZERO if has_quota else period.included
 
     def _unsettled_segments(self) -> list[Segment]:
         placed = ((start_at, units, self.period_at(start_at)) for start_at, units in self.usage)
@@ -92,7 +97,7 @@ class Position:
         """Units that usage at this instant may still take: of its period's included ones, and what the burn has left
         of the active grants."""
         period = self.period_at(at)
-        included = ZERO if period is None else period.included - self.burn.included.get(period.key, ZERO)
+        included = ZERO if period is None else self.included_in(period) - self.burn.included.get(period.key, ZERO)
         return included + sum((self.burn.remaining[grant.key] for grant in self.active_grants(at)), ZERO)
 
     @exactly

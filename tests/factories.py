@@ -240,6 +240,9 @@ class CreditDefinitionFactory(factory.django.DjangoModelFactory[CreditDefinition
 
     @classmethod
     def _create(cls, model_class: type[CreditDefinition], *args: Any, **kwargs: Any) -> CreditDefinition:
+        plan, feature = kwargs.get("plan"), kwargs.get("feature")
+        if plan is not None and feature is not None:
+            PlanFeature.objects.get_or_create(plan=plan, feature=feature, defaults={"value": feature.value})
         return create_definition(**kwargs)
 
 

@@ -48,10 +48,11 @@ def claim_invoice_to_collect(*, at: datetime, now: datetime) -> ChargeToMake | N
 
 
 @transaction.atomic
-def record_payment(*, invoice: str, paid: Paid, at: datetime) -> bool:
+def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: str = "") -> bool:
     """Book an invoice as paid and tell whether that was new; our own call and the webhook both bring the news.
 
-    Raises AmountMismatch when another amount was paid.
+    `payment_method` is Stripe's id of the one that was charged, where that is known. Raises AmountMismatch when another
+    amount was paid.
     """
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=invoice)
     if row.status == InvoiceStatus.PAID:
@@ -64,7 +65,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime) -> bool:
     Payment.objects.create(
         customer_id=row.customer_id,
         invoice=row,
-        payment_method=PaymentMethod.objects.filter(customer=row.customer_id, is_default=True).first(),
+        payment_method=PaymentMethod.objects.filter(external_id=payment_method).first(),
         status=PaymentStatus.SUCCEEDED,
         amount_cents=paid.amount_cents,
         currency=row.currency,
@@ -100,12 +101,8 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
         error_message=declined.message,
         created_at=at,
     )
-    has_another = (
-        PaymentMethod.objects.filter(customer=row.customer_id, is_default=True)
-        .exclude(external_id=charge.payment_method)
-        .exists()
-    )
-    Invoice.objects.filter(pk=row.pk).update(collect_attempts=charge.attempt, collect_at=at if has_another else None)
+    again_at = at if _has_another_method(row, charge) else None
+    Invoice.objects.filter(pk=row.pk).update(collect_attempts=charge.attempt, collect_at=again_at)
 
 
 def record_collect_unknown(*, invoice: str, at: datetime) -> None:
@@ -113,10 +110,20 @@ def record_collect_unknown(*, invoice: str, at: datetime) -> None:
     Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(collect_at=at + retry_delay(1))
 
 
-def record_collect_refused(*, invoice: str, at: datetime) -> None:
+@transaction.atomic
+def record_collect_refused(*, charge: ChargeToMake, at: datetime) -> None:
     """Note that Stripe refused a charge for another reason than the card: it is tried again after the longest pause,
-    or as soon as there is another card."""
-    Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(collect_at=at + RETRY_AFTER[-1])
+    or at once when there is another card."""
+    row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
+    if row.status == InvoiceStatus.ISSUED:
+        again_at = at if _has_another_method(row, charge) else at + RETRY_AFTER[-1]
+        Invoice.objects.filter(pk=row.pk).update(collect_at=again_at)
+
+
+def _has_another_method(invoice: Invoice, charge: ChargeToMake) -> bool:
+    """Tell whether the customer has given another payment method than the one that was charged."""
+    default = PaymentMethod.objects.filter(customer=invoice.customer_id, is_default=True)
+    return default.exclude(external_id=charge.payment_method).exists()
 
 
 @transaction.atomic

@@ -6,7 +6,17 @@ from django.db import connection, transaction
 
 from credits.models import ApplicationType, CreditDefinition, Scope
 from credits.services.renew import grant_for_periods
-from plans.models import ComponentKind, Feature, Metric, Plan, Price, PriceComponent, Subscription, SubscriptionPeriod
+from plans.models import (
+    ComponentKind,
+    Feature,
+    Metric,
+    Plan,
+    PlanFeature,
+    Price,
+    PriceComponent,
+    Subscription,
+    SubscriptionPeriod,
+)
 from plans.refusals import InvalidInput, NotFound
 
 
@@ -53,6 +63,8 @@ def create_definition(
     component = _linked_component(plan, price, price_component_id)
     metric = component.metric if component is not None else _metric_of(feature)
     assert metric is not None
+    if plan is not None and component is None and not _is_metered_by(plan, metric):
+        raise InvalidInput.at("featureSlug", "names a feature that this plan neither gives nor prices.")
     if plan is not None:
         # Waits for whoever holds the definitions, so that the new one finds every subscription.
         Plan.objects.select_for_update(no_key=True).get(pk=plan.pk)
@@ -107,6 +119,8 @@ def _linked_component(plan: Plan | None, price: Price | None, component_id: str 
     elif plan is not None:
         components = components.filter(price__plan=plan, price__deleted_at__isnull=True)
     component = components.order_by("-price__created_at").first()
+    if len(set(components.values_list("metric_id", flat=True))) > 1:
+        raise InvalidInput.at("priceId", "is required: prices with this component count different metrics.")
     if component is None:
         where = "of this price" if price is not None else "of this plan's prices" if plan is not None else "of a price"
         raise InvalidInput.at("priceComponentId", f"is not a component {where}.")
@@ -123,6 +137,14 @@ def _metric_of(feature: Feature | None) -> Metric:
             "featureSlug", f"names a feature with {'no metric' if not metrics else 'several metrics'}; it needs one."
         )
     return metrics[0]
+
+
+def _is_metered_by(plan: Plan, metric: Metric) -> bool:
+    """Tell whether subscriptions of a plan count a metric; otherwise its units would belong to no period."""
+    return (
+        PlanFeature.objects.filter(plan=plan, feature__metrics=metric).exists()
+        or PriceComponent.objects.filter(price__plan=plan, metric=metric).exists()
+    )
 
 
 def hold_definitions(plan: Plan) -> None:

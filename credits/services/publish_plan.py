@@ -73,8 +73,8 @@ def publish_plan(
 ) -> Plan:
     """Create a plan with all that it takes to sell it: features, metrics, prices and quotas. All of it, or nothing.
 
-    Amounts are minor units of `currency`. A price is made for each amount that is given, and a monthly one when usage
-    is priced; the usage of the yearly price is billed monthly too. Features are found by slug or made, a counted one
+    Amounts are minor units of `currency`. A price is made for each amount that is given, or a monthly one without a
+    fee when only usage is priced; the usage of the yearly price is billed monthly too. Features are found by slug or made, a counted one
     is joined to a SUM metric of its event name, which is made when there is none. `feature_configs` adds features
     that exist, and has the last word on the value and overage of one that is named twice. `looks` are the plan's
     cosmetic fields.
@@ -94,7 +94,7 @@ def publish_plan(
     plan = create_plan(at=at, name=name, features=list(by_feature.values()), **looks)
     priced = [(terms, metric) for terms, _, metric in counted if terms.unit_cost_cents is not None]
     prices = []
-    if monthly_amount_cents is not None or priced:
+    if monthly_amount_cents is not None or (priced and yearly_amount_cents is None):
         prices.append(_publish_price(at, plan, currency, monthly_amount_cents, _MONTHLY, priced))
     if yearly_amount_cents is not None:
         prices.append(_publish_price(at, plan, currency, yearly_amount_cents, _YEARLY, priced))
@@ -140,7 +140,11 @@ def _counted_feature(terms: UsageTerms, at: datetime) -> tuple[Feature, Metric]:
             raise InvalidInput.at(
                 "features", f"cannot count {terms.event_name or terms.slug} by {terms.slug}: it counts {counts}."
             )
-        return feature, wanted[0]  # type: ignore[return-value]
+        return feature, wanted[0]  # type: ignore[return-value]  # joined only where there is a feature
+    if feature is not None and feature.value != USAGE_BASED:
+        raise InvalidInput.at(
+            "features", f"cannot count {terms.slug}: it is a feature that counts nothing, and customers may have it so."
+        )
     metric = _metric_of_event(terms.event_name or terms.slug, terms.name, at)
     if feature is None:
         feature = create_feature(at=at, slug=terms.slug, display_name=terms.name, value=USAGE_BASED, metrics=[metric])

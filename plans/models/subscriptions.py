@@ -108,6 +108,7 @@ class SubscriptionItem(models.Model):
             models.CheckConstraint(
                 condition=Q(component__isnull=False) | Q(metric__isnull=False), name="item_has_component_or_metric"
             ),
+            models.CheckConstraint(condition=Q(included_units__gte=0), name="item_includes_no_negative_units"),
         ]
 
     @property

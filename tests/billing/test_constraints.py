@@ -107,6 +107,7 @@ BREACHES = {
         "plans_subscriptionitem", "metric_id IS NOT NULL", component_id="NULL"
     ),
     "item_has_component_or_metric": lambda: change_of("plans_subscriptionitem", component_id="NULL", metric_id="NULL"),
+    "item_includes_no_negative_units": lambda: change_of("plans_subscriptionitem", included_units=-1),
     "period_number_is_unique": lambda: copy_of(
         "plans_subscriptionperiod", start_at="start_at + interval '9 years'", end_at="end_at + interval '9 years'"
     ),

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from billing.services.subscribe import subscribe
 from credits.models import CreditDefinition, CreditGrant
-from tests.factories import CustomerFactory, FeatureFactory, MetricFactory, UsageComponentFactory
+from tests.factories import CustomerFactory, FeatureFactory, MetricFactory, PriceFactory, UsageComponentFactory
 from tests.pro_plan import make_pro_plan, use
 
 pytestmark = pytest.mark.django_db
@@ -272,3 +272,19 @@ def test_metrics_of_grants_stay_apart(api, pro, customer):
     grants = api.get(f"/v1/credits/customers/{customer.public_id}/grants").body["grants"]
 
     assert {grant["remainingAmount"] for grant in grants} == {10_000}
+
+
+def test_refuses_a_feature_that_the_plan_neither_gives_nor_prices(api, guide):
+    FeatureFactory(slug="foreign", value="usage_based", metrics=[MetricFactory()])
+    answer = api.post("/v1/credits/definitions", guide | {"priceComponentId": None, "featureSlug": "foreign"})
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "featureSlug")
+    assert not CreditDefinition.objects.exists()
+
+
+def test_asks_for_the_price_when_prices_disagree_on_a_component(api, guide, component):
+    other = PriceFactory(plan=component.price.plan)
+    UsageComponentFactory(price=other, component_id="comp_usage_xyz")
+    answer = api.post("/v1/credits/definitions", guide | {"priceId": None})
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "priceId")

@@ -148,12 +148,23 @@ def test_reuses_a_feature_with_the_metric_that_it_counts():
 
 
 def test_joins_a_feature_without_metric():
-    feature = FeatureFactory(slug="api-calls", value=5)
+    feature = FeatureFactory(slug="api-calls", value="usage_based")
 
     plan = publish(usage_components=[usage()])
 
     assert feature.metrics.get().event_name == "api-calls"
     assert plan.plan_features.get().value == "usage_based"
+
+
+@pytest.mark.parametrize("value", [5, True, "gold"])
+def test_refuses_to_count_a_feature_that_others_have_without_a_count(value):
+    feature = FeatureFactory(slug="api-calls", value=value)
+
+    with pytest.raises(InvalidInput, match="it is a feature that counts nothing"):
+        publish(usage_components=[usage()])
+
+    assert not feature.metrics.exists()
+    assert not Plan.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -168,7 +179,7 @@ def test_gives_an_existing_feature_that_it_lists(own, given):
 
 
 def test_a_config_has_the_last_word():
-    feature = FeatureFactory(slug="api-calls")
+    feature = FeatureFactory(slug="api-calls", value="usage_based")
 
     plan = publish(
         usage_components=[usage()], feature_configs=[FeatureConfig(feature=feature, value=9, overage="allow")]

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 
 from billing.services.subscribe import subscribe
 from credits.models import CreditDefinition, CreditGrant
+from credits.services.definitions import create_definition
 from credits.services.grants import grant_credits, revoke_grant
 from entitlements.decisions import Decision
 from entitlements.services import check, check_many, list_entitlements
@@ -367,3 +368,21 @@ def test_a_switch_with_a_quota_says_no_when_the_quota_is_used_up():
     use(customer, pro.metric, 150, JAN_20)
 
     assert not checked(customer, pro).entitled
+
+
+def test_a_quota_that_comes_later_takes_the_place_of_the_number_from_the_next_period_on():
+    pro = make_pro_plan(quota=None)
+    PlanFeature.objects.filter(plan=pro.plan).update(value=1_000)
+    customer = subscribed(pro)
+    create_definition(
+        at=JAN_20,
+        name="Quota",
+        scope="plan",
+        application_type="usage",
+        plan=pro.plan,
+        feature=pro.feature,
+        default_amount=Decimal(500),
+        renew_on_billing=True,
+    )
+
+    assert (checked(customer, pro).limit, checked(customer, pro, FEB_1).limit) == (1_000, 500)

@@ -64,7 +64,7 @@ def running_server(data: Path) -> Iterator[tuple[str, str]]:
         server = subprocess.Popen(
             [sys.executable, "manage.py", "up", "--no-demo", "--port", str(port)],
             cwd=settings.BASE_DIR,
-            env=environment(data),
+            env=environment(data, f"http://127.0.0.1:{port}"),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -80,10 +80,10 @@ def running_server(data: Path) -> Iterator[tuple[str, str]]:
             server.kill()
 
 
-def environment(data: Path) -> dict[str, str]:
+def environment(data: Path, url: str) -> dict[str, str]:
     """The environment of the demo's processes."""
-    kept = {name: value for name, value in os.environ.items() if name != "PUBLIC_URL"}
-    return kept | SCRATCH | {"CANDELA_DATA": str(data)}
+    # Set rather than left out: what the environment lacks is read from the file .env.
+    return os.environ | SCRATCH | {"CANDELA_DATA": str(data), "PUBLIC_URL": url}
 
 
 def await_ready(server: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
@@ -130,7 +130,7 @@ class Server:
         done = subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=settings.BASE_DIR,
-            env=environment(self.data),
+            env=environment(self.data, self.url),
             capture_output=True,
             text=True,
             check=False,
