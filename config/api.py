@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse
@@ -20,6 +21,7 @@ from plans.exact_json import encode
 from plans.listing import read_page
 from plans.models import Merchant
 from plans.refusals import InvalidInput, NotFound
+from plans.services.time_zone import billing_zone
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +98,10 @@ def healthz(request: HttpRequest) -> HttpResponse:
             status=503,
             details={"missing": missing},
         )
+    try:
+        billing_zone()
+    except ImproperlyConfigured as error:
+        return error_response(str(error), code="time_zone_changed", status=503)
     return HttpResponse(b'{"status":"ok"}', content_type="application/json")
 
 

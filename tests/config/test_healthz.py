@@ -5,6 +5,7 @@ from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from config import api
+from plans.services.time_zone import billing_zone
 
 pytestmark = pytest.mark.django_db
 
@@ -51,3 +52,14 @@ def test_says_when_the_database_does_not_answer_and_nothing_of_its_address(clien
 
 def test_takes_no_other_method(client):
     assert client.post("/healthz").status_code == 405
+
+
+def test_503_with_another_time_zone_than_the_database_was_set_up_with(client, settings):
+    billing_zone.cache_clear()
+    settings.BILLING_TIME_ZONE = "Europe/Berlin"
+
+    answer = client.get("/healthz")
+    billing_zone.cache_clear()
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "time_zone_changed")
+    assert "Set BILLING_TIME_ZONE=UTC." in answer.json()["error"]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
@@ -51,8 +52,8 @@ class Command(BaseCommand):
             with only_one(settings.CANDELA_DATA, url):
                 refuse_taken_port(port)
                 self._run(url, port=port, demo=demo)
-        except ChildEnded as ended:
-            raise CommandError(str(ended)) from ended
+        except (ChildEnded, ImproperlyConfigured) as error:
+            raise CommandError(str(error)) from error
 
     def _run(self, url: str, *, port: int, demo: bool) -> None:
         """Set up, start the children, and watch them until somebody says stop."""
