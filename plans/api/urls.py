@@ -8,6 +8,12 @@ from plans.api.metrics import MetricsView, MetricView
 from plans.api.plans import PlansView, PlanView
 from plans.api.portal import PortalOverviewView, SubscriptionStatusView
 from plans.api.prices import PricesView, PriceView
+from plans.api.pricing_tables import (
+    PricingTablePlansView,
+    PricingTablesView,
+    PricingTableView,
+    PublicPricingTableView,
+)
 from plans.api.subscriptions import SubscriptionsView, SubscriptionView
 
 urlpatterns = [
@@ -23,6 +29,11 @@ urlpatterns = [
     path("plans/<str:identifier>", PlanView.as_view()),
     path("prices", PricesView.as_view()),
     path("prices/<str:identifier>", PriceView.as_view()),
+    path("pricing-tables", PricingTablesView.as_view()),
+    path("pricing-tables/<str:identifier>", PricingTableView.as_view()),
+    path("pricing-tables/<str:identifier>/plans", PricingTablePlansView.as_view()),
+    path("public/pricing-tables", PublicPricingTableView.as_view()),
+    path("public/pricing-tables/<str:slug>", PublicPricingTableView.as_view()),
     path("subscriptions", SubscriptionsView.as_view()),
     path("subscriptions/<str:identifier>", SubscriptionView.as_view()),
 ]

@@ -1,0 +1,206 @@
+"""The words of pricing tables: for those who manage them, and for the component that shows them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+
+from plans.models import PlanFeature, Price, PricingTable, PricingTablePlan
+from plans.models.features import USAGE_BASED
+from plans.money import major_units, plain_number
+from plans.periods import Clock, shortest
+from plans.pricing import DSL_VERSION
+from plans.refusals import InvalidInput
+from plans.serializers.fields import LONGEST_DESCRIPTION, OptionalText, Switch, Text, WholeNumber
+from plans.serializers.prices import pricing_data
+from plans.services.pricing_tables import (
+    LAST_DISPLAY_ORDER,
+    LONGEST_SLUG,
+    Offer,
+    Placement,
+    fee_cents_of,
+    interval_of,
+    interval_text,
+)
+
+MOST_PLANS = 100
+
+
+class PlanOnTable(serializers.Serializer[PricingTablePlan]):
+    """A plan, and how a table is to show it. Validated data hold what was said, null texts as empty ones."""
+
+    planId = Text(max_length=80, source="plan_id")
+    displayOrder = WholeNumber(required=False, min_value=0, max_value=LAST_DISPLAY_ORDER, source="display_order")
+    isPopular = Switch(required=False, source="is_popular")
+    popularText = OptionalText(max_length=40, source="popular_text")
+    buttonText = OptionalText(max_length=60, source="button_text")
+    buttonOutline = Switch(required=False, source="button_outline")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return _without_null(attrs)
+
+
+class ChangedPricingTable(serializers.Serializer[PricingTable]):
+    """What a caller says of a table that is there.
+
+    Validated data hold what was said, and `placements` when plans were named: those of `planIds` first, each with its
+    config, then those that only have a config. A slug that is empty or null stays.
+    """
+
+    name = Text(max_length=200, required=False)
+    slug = OptionalText(max_length=LONGEST_SLUG)
+    description = OptionalText(max_length=LONGEST_DESCRIPTION)
+    heading = OptionalText(max_length=200)
+    subheading = OptionalText(max_length=300)
+    isActive = Switch(required=False, source="is_active")
+    planIds = serializers.ListField(child=Text(max_length=80), required=False, max_length=MOST_PLANS)
+    planConfigs = PlanOnTable(many=True, required=False, max_length=MOST_PLANS)  # type: ignore[call-arg]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        terms = _without_null(attrs)
+        if not terms.get("slug"):
+            terms.pop("slug", None)
+        if "planIds" in terms or "planConfigs" in terms:
+            terms["placements"] = _placements(terms.pop("planIds", []), terms.pop("planConfigs", []))
+        return terms
+
+
+class NewPricingTable(ChangedPricingTable):
+    """What a caller says of a table that is to be made."""
+
+    name = Text(max_length=200)
+
+
+def _without_null(attrs: dict[str, Any]) -> dict[str, Any]:
+    return {name: "" if value is None else value for name, value in attrs.items()}
+
+
+def _placements(identifiers: Sequence[str], configs: Sequence[dict[str, Any]]) -> list[Placement]:
+    placements = {
+        identifier: Placement(plan_id=identifier, path=f"planIds[{index}]")
+        for index, identifier in enumerate(identifiers)
+    }
+    configured: set[str] = set()
+    for index, config in enumerate(configs):
+        look = dict(config)
+        identifier = look.pop("plan_id")
+        path = f"planConfigs[{index}].planId"
+        if identifier in configured:
+            raise InvalidInput.at(path, "stands in this list already.")
+        configured.add(identifier)
+        placements[identifier] = Placement(plan_id=identifier, path=path, look=look)
+    return list(placements.values())
+
+
+def pricing_table_words(table: PricingTable, *, merchant_id: str) -> dict[str, Any]:
+    """Describe a table to those who manage it."""
+    return {
+        "id": table.public_id,
+        "merchantId": merchant_id,
+        "name": table.name,
+        "slug": table.slug,
+        "description": table.description or None,
+        "heading": table.heading or None,
+        "subheading": table.subheading or None,
+        "isActive": table.is_active,
+        "createdAt": table.created_at,
+        "updatedAt": table.updated_at,
+    }
+
+
+def placed_plan_words(placed: PricingTablePlan) -> dict[str, Any]:
+    """Describe a plan's place on a table; table and plan are to be fetched already."""
+    return {
+        "id": placed.public_id,
+        "pricingTableId": placed.pricing_table.public_id,
+        "planId": placed.plan.public_id,
+        "displayOrder": placed.display_order,
+        "isPopular": placed.is_popular,
+        "popularText": placed.popular_text or None,
+        "buttonText": placed.button_text or None,
+        "buttonOutline": placed.button_outline,
+    }
+
+
+@dataclass(frozen=True)
+class IncludedUnits:
+    """Units of a metric that come with a plan at each turn of `clock`, or once."""
+
+    units: Decimal
+    clock: Clock | None
+
+
+def card_words(
+    placed: PricingTablePlan, *, offer: Offer | None, included: Mapping[int, Sequence[IncludedUnits]]
+) -> dict[str, Any]:
+    """Describe a plan to the component that shows it; `included` are its quotas by the key of their metric.
+
+    The plan's features with their metrics, and the prices of the offer with theirs, are to be fetched already.
+    """
+    plan = placed.plan
+    shown, monthly, yearly = (offer.shown, offer.monthly, offer.yearly) if offer is not None else (None, None, None)
+    texts = [_feature_text(sold, shown=shown, included=included) for sold in plan.plan_features.all()]
+    return {
+        "title": plan.name,
+        "description": plan.description or None,
+        "price": Decimal(0) if shown is None else _fee(shown),
+        "priceMonthly": _fee(monthly) if monthly is not None else None,
+        "priceYearly": _fee(yearly) if yearly is not None else None,
+        "interval": "month" if shown is None else interval_of(shown),
+        "minSeats": None,
+        "features": [{"text": text} for text in texts if text],
+        "buttonText": placed.button_text
+        or plan.button_text
+        or ("Contact Sales" if plan.is_enterprise_plan else "Get started"),
+        "buttonOutline": placed.button_outline,
+        "isPopular": placed.is_popular,
+        "popularText": placed.popular_text or ("Popular" if placed.is_popular else None),
+        "currency": None if shown is None else shown.currency.lower(),
+        "planId": plan.public_id,
+        "priceId": shown.public_id if shown is not None else None,
+        "priceIdMonthly": monthly.public_id if monthly is not None else None,
+        "priceIdYearly": yearly.public_id if yearly is not None else None,
+        "isEnterprisePlan": plan.is_enterprise_plan,
+        "enterpriseRedirectUrl": plan.enterprise_redirect_url,
+        "trial": {"available": False, "days": None, "trialPlanId": None},
+        # Readers go through the components without asking whether there is a price.
+        "pricingData": pricing_data(shown) if shown is not None else {"dsl_version": DSL_VERSION, "components": []},
+        "pspPlanId": None,
+    }
+
+
+def _fee(price: Price) -> Decimal:
+    return major_units(fee_cents_of(price), price.currency)
+
+
+def _feature_text(
+    sold: PlanFeature, *, shown: Price | None, included: Mapping[int, Sequence[IncludedUnits]]
+) -> str | None:
+    """Write what a plan gives of a feature; None where it gives nothing.
+
+    The component reads a trailing parenthesis of digits without separators as the quota.
+    """
+    name, value = sold.feature.display_name, sold.value
+    metrics = list(sold.feature.metrics.all())
+    quotas = [quota for metric in metrics for quota in included.get(metric.pk, ())]
+    if quotas:
+        # What comes again says more of a plan than what comes once; units of different clocks do not add up.
+        clocks = [quota.clock for quota in quotas if quota.clock is not None]
+        clock = shortest(clocks) if clocks else None
+        return f"{name} ({_quantity_text(sum((q.units for q in quotas if q.clock == clock), Decimal(0)), clock)})"
+    if not value:
+        return None
+    if value is True or value == USAGE_BASED:
+        return name
+    if isinstance(value, str):
+        return f"{name}: {value}"
+    # A limit of usage begins anew with each period, which is that of the price's shortest clock.
+    counted = [component.clock for component in shown.components.all()] if shown is not None and metrics else []
+    # A column of JSON gives numbers back as int or float; the shortest text of a float is what was put in.
+    return f"{name} ({_quantity_text(Decimal(str(value)), shortest(counted) if counted else None)})"
+
+
+def _quantity_text(units: Decimal, clock: Clock | None) -> str:
+    return f"{plain_number(units)} {'included' if clock is None else f'per {interval_text(clock)}'}"
