@@ -24,6 +24,7 @@ from credits.services.publish_plan import QuotaTerms, SwitchTerms, UsageTerms, p
 from metering.services.attribute_events import register_customer
 from plans.models import Customer, Merchant, Plan, PricingTable, PricingTablePlan
 from plans.refusals import Refusal
+from plans.services.pricing_tables import ensure_default_table
 from plans.services.time_zone import billing_zone
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def prepare(*, demo: bool, port: int, sandbox_url: str | None) -> Access:
     at = timezone.now()
     kept = _read_access()
     _name_merchant()
-    table = _pricing_table()
+    table = ensure_default_table()
     access = Access(
         url=settings.PUBLIC_URL,
         admin_username=OPERATOR,
@@ -106,13 +107,6 @@ def _write_access(access: Access) -> None:
 
 def _name_merchant() -> None:
     Merchant.objects.filter(display_name="").update(display_name="My company")
-
-
-def _pricing_table() -> PricingTable:
-    table, _ = PricingTable.objects.get_or_create(
-        slug="default", defaults={"name": "Default", "heading": "Plans and prices"}
-    )
-    return table
 
 
 def _operator_password(kept: str | None) -> str:

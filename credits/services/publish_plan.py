@@ -17,6 +17,7 @@ from plans.refusals import InvalidInput
 from plans.services.features import create_feature
 from plans.services.plans import FeatureConfig, create_plan
 from plans.services.prices import create_price
+from plans.services.pricing_tables import add_plan_to_default_table
 
 _MONTHLY = "RRULE:FREQ=MONTHLY;INTERVAL=1"
 _YEARLY = "RRULE:FREQ=YEARLY;INTERVAL=1"
@@ -69,15 +70,16 @@ def publish_plan(
     features: Sequence[SwitchTerms] = (),
     usage_components: Sequence[UsageTerms] = (),
     feature_configs: Sequence[FeatureConfig] = (),
+    on_pricing_table: bool = False,
     **looks: Any,
 ) -> Plan:
     """Create a plan with all that it takes to sell it: features, metrics, prices and quotas. All of it, or nothing.
 
     Amounts are minor units of `currency`. A price is made for each amount that is given, or a monthly one without a
-    fee when only usage is priced; the usage of the yearly price is billed monthly too. Features are found by slug or made, a counted one
-    is joined to a SUM metric of its event name, which is made when there is none. `feature_configs` adds features
-    that exist, and has the last word on the value and overage of one that is named twice. `looks` are the plan's
-    cosmetic fields.
+    fee when only usage is priced; the usage of the yearly price is billed monthly too. Features are found by slug or
+    made, a counted one is joined to a SUM metric of its event name, which is made when there is none.
+    `feature_configs` adds features that exist, and has the last word on the value and overage of one that is named
+    twice. `on_pricing_table` puts the plan last on the default pricing table. `looks` are the plan's cosmetic fields.
 
     Raises InvalidInput for terms that do not fit together, and what the services of the single parts refuse.
     """
@@ -101,6 +103,8 @@ def publish_plan(
     for terms, feature, _ in counted:
         if terms.quota is not None:
             _publish_quota(at, plan, prices, feature, terms, terms.quota)
+    if on_pricing_table:
+        add_plan_to_default_table(plan=plan)
     return plan
 
 

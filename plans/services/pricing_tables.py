@@ -119,6 +119,19 @@ def delete_pricing_table(*, identifier: str) -> None:
 
 
 @transaction.atomic
+def ensure_default_table() -> PricingTable:
+    """Return the table that visitors see first, making it where it is missing."""
+    table, _ = PricingTable.objects.get_or_create(
+        slug=DEFAULT_SLUG, defaults={"name": "Default", "heading": "Plans and prices"}
+    )
+    return table
+
+
+def add_plan_to_default_table(*, plan: Plan) -> None:
+    """Put a plan last on the default table."""
+    add_plan_to_table(identifier=ensure_default_table().public_id, plan=plan)
+
+
 def add_plan_to_table(*, identifier: str, plan: Plan, **look: Any) -> PricingTablePlan:
     """Put a plan on a table, after the others unless `display_order` says where.
 

@@ -1,0 +1,259 @@
+"""Customers and their subscriptions."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from billing.models import Invoice
+from billing.services.park import unpark_customer
+from credits.models import CreditGrant
+from plans.admin.pages import FactsAdmin, FactsInline, amount, link, link_to, units
+from plans.models import Customer, Subscription, SubscriptionFeature, SubscriptionItem, SubscriptionPeriod
+
+STATUS_COLOURS = {"active": "success", "past_due": "warning", "unpaid": "danger", "paused": "info"}
+
+
+class SubscriptionInline(FactsInline):
+    """What the customer has subscribed to."""
+
+    model = Subscription
+    fields = ["plan", "status", "started_at", "ended_at", "cancel_at_period_end"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        """The latest first."""
+        return super().get_queryset(request).select_related("plan", "customer").order_by("-started_at", "-pk")
+
+
+class GrantInline(FactsInline):
+    """The units that the customer was given."""
+
+    model = CreditGrant
+    fields = ["definition", "source", "granted", "settled_rest", "starts_at", "expires_at", "revoked_at"]
+    verbose_name_plural = "credit grants"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CreditGrant]:
+        """The latest first."""
+        return super().get_queryset(request).select_related("definition", "customer").order_by("-starts_at", "-pk")
+
+    @admin.display(description="granted")
+    def granted(self, grant: CreditGrant) -> SafeString | None:
+        """Units given."""
+        return units(grant.initial_amount)
+
+    @admin.display(description="left in the ledger")
+    def settled_rest(self, grant: CreditGrant) -> SafeString | None:
+        """Units that settlements have left; usage since then is not taken off."""
+        return units(grant.ledger_remaining)
+
+
+class InvoiceInline(FactsInline):
+    """What the customer was billed."""
+
+    model = Invoice
+    fields = ["number", "status", "total", "closes_at", "paid_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Invoice]:
+        """The latest first, without those that came to nothing."""
+        return super().get_queryset(request).shown().select_related("customer").order_by("-closes_at", "-pk")
+
+    @admin.display(description="total")
+    def total(self, invoice: Invoice) -> SafeString | None:
+        """The amount to be paid."""
+        return amount(invoice.total_cents, invoice.currency)
+
+
+class ParkedFilter(admin.SimpleListFilter):
+    """Customers whom the sweeps leave alone until somebody has looked."""
+
+    title = "billing"
+    parameter_name = "parked"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The two states."""
+        return [("yes", "Parked"), ("no", "Running")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The customers in the chosen state."""
+        return queryset if self.value() is None else queryset.filter(parked_at__isnull=self.value() == "no")
+
+
+@admin.register(Customer)
+class CustomerAdmin(ModelAdmin):
+    """Who pays. Names and addresses may be edited; the rest is what happened."""
+
+    list_display = ["name", "email", "external_customer_id", "billing_state", "created_at"]
+    list_filter = [ParkedFilter]
+    search_fields = ["name", "email", "public_id", "external_customer_id"]
+    ordering = ["-created_at", "-pk"]
+    list_per_page = 50
+    show_full_result_count = False
+    actions = ["unpark"]
+    readonly_fields = [
+        "public_id",
+        "external_customer_id",
+        "psp_customer_id",
+        "invoice_prefix",
+        "parked_at",
+        "parked_reason",
+        "events",
+        "created_at",
+    ]
+    fieldsets = [
+        (None, {"fields": ["name", "email", "phone_number", "business_name", "public_id", "external_customer_id"]}),
+        ("Billing", {"fields": ["parked_at", "parked_reason", "events", "invoice_prefix", "psp_customer_id"]}),
+        (
+            "Address and tax",
+            {
+                "fields": [
+                    "billing_address_line1",
+                    "billing_address_line2",
+                    "billing_postal_code",
+                    "billing_city",
+                    "billing_state_province",
+                    "billing_country",
+                    "tax_id",
+                ],
+                "classes": ["collapse"],
+            },
+        ),
+    ]
+    inlines = [SubscriptionInline, GrantInline, InvoiceInline]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Checkout and the API make customers."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Their books stay."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
+        """Without the deleted ones."""
+        return super().get_queryset(request).filter(deleted_at=None)
+
+    @display(description="billing", label={"parked": "danger", "running": "success"})
+    def billing_state(self, customer: Customer) -> str:
+        """Whether the sweeps bill this customer."""
+        return "parked" if customer.parked_at else "running"
+
+    @admin.display(description="usage")
+    def events(self, customer: Customer) -> SafeString:
+        """A link to what the customer used."""
+        address = reverse("admin:metering_usageevent_changelist")
+        return link_to(f"{address}?{urlencode({'q': customer.public_id})}", "Events of this customer")
+
+    @admin.action(description="Bill again (unpark)", permissions=["change"])
+    def unpark(self, request: HttpRequest, queryset: QuerySet[Customer]) -> None:
+        """Bill parked customers again from the next sweep on."""
+        parked = list(queryset.filter(parked_at__isnull=False))
+        for customer in parked:
+            unpark_customer(customer=customer)
+            self.log_change(request, customer, "Unparked.")
+        self.message_user(request, f"{len(parked)} customers will be billed again by the next sweep.")
+
+
+class ItemInline(FactsInline):
+    """The clocks of a subscription."""
+
+    model = SubscriptionItem
+    fields = ["component", "metric", "frequency", "interval", "clock_started_at", "included"]
+    verbose_name_plural = "items"
+    show_change_link = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionItem]:
+        """With their names."""
+        return super().get_queryset(request).select_related("component", "metric", "subscription").order_by("pk")
+
+    @admin.display(description="included units")
+    def included(self, item: SubscriptionItem) -> SafeString | None:
+        """Units before any credit is asked."""
+        return units(item.included_units)
+
+
+class PeriodInline(FactsInline):
+    """The stored periods of a subscription."""
+
+    model = SubscriptionPeriod
+    fields = ["what", "start_at", "end_at", "bill_at", "closed_at", "used", "credited"]
+    verbose_name_plural = "periods"
+    show_change_link = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionPeriod]:
+        """The latest first, with their names."""
+        periods = super().get_queryset(request).select_related("item__component", "item__metric", "subscription")
+        return periods.order_by("-start_at", "item_id")
+
+    @admin.display(description="of")
+    def what(self, period: SubscriptionPeriod) -> str:
+        """The component or metric whose clock it is."""
+        return str(period.item.component or period.item.metric)
+
+    @admin.display(description="used", empty_value="not settled")
+    def used(self, period: SubscriptionPeriod) -> SafeString | None:
+        """Units that were rated."""
+        return units(period.settled_usage)
+
+    @admin.display(description="credited")
+    def credited(self, period: SubscriptionPeriod) -> SafeString | None:
+        """Units that burned grants."""
+        return units(period.settled_credited)
+
+
+class SoldFeatureInline(FactsInline):
+    """What the subscription gives."""
+
+    model = SubscriptionFeature
+    fields = ["feature", "value", "overage", "source"]
+    verbose_name_plural = "features"
+    show_change_link = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionFeature]:
+        """With their names."""
+        return super().get_queryset(request).select_related("feature", "subscription").order_by("pk")
+
+
+@admin.register(Subscription)
+class SubscriptionAdmin(FactsAdmin):
+    """What a customer agreed to."""
+
+    list_display = ["public_id", "customer", "plan", "state", "started_at", "ended_at"]
+    list_filter = ["status"]
+    list_select_related = ["customer", "plan"]
+    search_fields = ["public_id", "customer__public_id", "customer__name", "customer__email", "plan__name"]
+    ordering = ["-started_at", "-pk"]
+    fieldsets = [
+        (None, {"fields": ["public_id", "customer_page", "plan_page", "price_id_text", "status"]}),
+        ("Time", {"fields": ["started_at", "ended_at", "cancel_at_period_end", "created_at"]}),
+    ]
+    inlines = [ItemInline, PeriodInline, SoldFeatureInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        """With customer, plan and price."""
+        return super().get_queryset(request).select_related("customer", "plan", "price")
+
+    @display(description="status", ordering="status", label=STATUS_COLOURS)
+    def state(self, subscription: Subscription) -> str:
+        """The contract's word."""
+        return subscription.status
+
+    @admin.display(description="customer")
+    def customer_page(self, subscription: Subscription) -> SafeString | None:
+        """Who agreed."""
+        return link(subscription.customer)
+
+    @admin.display(description="plan")
+    def plan_page(self, subscription: Subscription) -> SafeString | None:
+        """The version that was sold."""
+        return link(subscription.plan)
+
+    @admin.display(description="price")
+    def price_id_text(self, subscription: Subscription) -> str:
+        """The price that was sold."""
+        return f"{subscription.price.public_id} in {subscription.price.currency}"
