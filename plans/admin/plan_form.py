@@ -40,7 +40,7 @@ class PlanForm(TermsForm):
         help_text="A second price to choose from. Usage and quota stay monthly.",
     )
     is_visible_in_pricing_table = forms.BooleanField(label="Shown on the pricing table", required=False, initial=True)
-    button_text = forms.CharField(required=False, max_length=60, help_text="Empty: Subscribe.")
+    button_text = forms.CharField(required=False, max_length=60, help_text="Empty: Get started.")
 
     sections = [
         ("Plan", ["name", "description"]),
