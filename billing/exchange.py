@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# The name under which an invoice at Stripe carries our id.
+INVOICE_ID = "candela_invoice"
+
 
 @dataclass(frozen=True, slots=True)
 class CustomerToSend:

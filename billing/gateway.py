@@ -17,13 +17,12 @@ import stripe
 from django.conf import settings
 from djstripe import models as mirrored
 
-from billing.exchange import Card, ChargeToMake, CustomerToSend, Declined, InvoiceToSend, Paid
+from billing.exchange import INVOICE_ID, Card, ChargeToMake, CustomerToSend, Declined, InvoiceToSend, Paid
 from billing.stripe_amounts import from_stripe, to_stripe
 
 logger = logging.getLogger(__name__)
 
 CUSTOMER_ID = "candela_customer"
-INVOICE_ID = "candela_invoice"
 LINE_ID = "candela_line"
 # No secret: the sandbox takes any test key, and dj-stripe wants one of this length.
 SANDBOX_KEY = "sk_test_CandelaSandboxTakesAnyKey"
@@ -273,8 +272,8 @@ def create_webhook_endpoint(*, url: str, uuid: str, events: list[str]) -> None:
     with _errors_in_our_words():
         endpoint = stripe.WebhookEndpoint.create(
             url=url,
-            enabled_events=events,  # type: ignore[arg-type]
-            api_version=settings.STRIPE_API_VERSION,  # type: ignore[arg-type]
+            enabled_events=events,  # type: ignore[arg-type]  # the library lists the words one by one
+            api_version=settings.STRIPE_API_VERSION,  # type: ignore[arg-type]  # likewise
             metadata={"djstripe_uuid": uuid},
             **_call(f"webhook-{uuid}"),
         )

@@ -79,7 +79,7 @@ class ApiKeyAdmin(TermsAdmin):
     def make(self, form: ApiKeyForm, lines: Any, at: datetime) -> ApiKey:
         """Make the key; its text travels on the row to the page that shows it."""
         key, text = create_api_key(**form.cleaned_data, at=at)
-        key.text = text  # type: ignore[attr-defined]
+        key.text = text  # type: ignore[attr-defined]  # an attribute of ours
         return key
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:

@@ -63,7 +63,7 @@ class RequestIdMiddleware:
         request_id = request.META.get("HTTP_X_REQUEST_ID", "")
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = secrets.token_hex(16)
-        request.request_id = request_id  # type: ignore[attr-defined]
+        request.request_id = request_id  # type: ignore[attr-defined]  # an attribute of ours
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             response = self.get_response(request)
         response["X-Request-Id"] = request_id
@@ -81,7 +81,7 @@ class ApiGuardMiddleware:
             return self.get_response(request)
         _tidy_path(request)
         # Callers show a key with each request and never a cookie, so there is nothing to forge.
-        request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
+        request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # an attribute of ours
         response = self.get_response(request)
         if response.status_code == 404 and request.resolver_match is None:
             return errors.unknown_path(request)
@@ -155,7 +155,7 @@ def _admit(request: HttpRequest, *, scope: str | None, takes_raw_body: bool) -> 
             scope = f"{scope}:{'read' if request.method in _READING_METHODS else 'write'}"
         key = _find_key(_secret_key_text(request), scope=scope)
         _check_body(request, takes_raw_body=takes_raw_body)
-    request.api_key = key  # type: ignore[attr-defined]
+    request.api_key = key  # type: ignore[attr-defined]  # an attribute of ours
     return key
 
 
@@ -214,7 +214,7 @@ def _read_chunks(request: HttpRequest) -> None:
     body = BytesIO()
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     while body.tell() <= limit:
-        chunk = request.environ["wsgi.input"].read(64 * 1024)  # type: ignore[attr-defined]
+        chunk = request.environ["wsgi.input"].read(64 * 1024)  # type: ignore[attr-defined]  # WSGI only
         if not chunk:
             break
         body.write(chunk)

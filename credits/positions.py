@@ -47,8 +47,6 @@ class Position:
     counting job and are never stale. `usage` holds `(start of the piece, units)`.
     """
 
-    customer: int
-    metric: int
     periods: tuple[StoredPeriod, ...]
     grants: tuple[GrantState, ...]
     usage: tuple[tuple[datetime, Decimal], ...]

@@ -4,14 +4,13 @@ from typing import Any
 
 from django.db import transaction
 
-from billing.exchange import Paid
+from billing.exchange import INVOICE_ID, Paid
 from billing.models import Invoice, StripeInbox
 from billing.services.collect import record_payment
 from billing.services.send import record_sent, retry_delay
 from billing.stripe_amounts import from_stripe
 
 LEASE = timedelta(minutes=10)
-INVOICE_ID = "candela_invoice"
 
 
 def store_event(*, event: Mapping[str, Any], at: datetime) -> None:

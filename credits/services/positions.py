@@ -26,12 +26,10 @@ def read_positions(pairs: Collection[Pair]) -> dict[Pair, Position]:
                 "zone": billing_zone().key,
             },
         )
-        return {(row[0], row[1]): _position(*row) for row in cursor.fetchall()}
+        return {(row[0], row[1]): _position(*row[2:]) for row in cursor.fetchall()}
 
 
-def _position(
-    customer: int, metric: int, aggregation: str, periods: list[list], grants: list[list], pieces: list[list]
-) -> Position:
+def _position(aggregation: str, periods: list[list], grants: list[list], pieces: list[list]) -> Position:
     zone = billing_zone()
     counts = aggregation == Aggregation.COUNT
     usage = [
@@ -42,8 +40,6 @@ def _position(
         for day, start_at, events, total in pieces
     ]
     return Position(
-        customer=customer,
-        metric=metric,
         periods=tuple(_stored_period(*row) for row in periods),
         grants=tuple(_grant_state(*row) for row in grants),
         usage=tuple(sorted(usage)),

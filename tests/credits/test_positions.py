@@ -29,8 +29,6 @@ def grant(key, units, starts_at, ends_at=None, *, period=None, left=None, revoke
 
 def position(*, periods=(), grants=(), usage=()):
     return Position(
-        customer=1,
-        metric=1,
         periods=tuple(periods),
         grants=tuple(grants),
         usage=tuple((at, Decimal(units)) for at, units in usage),
