@@ -386,3 +386,12 @@ def test_a_quota_that_comes_later_takes_the_place_of_the_number_from_the_next_pe
     )
 
     assert (checked(customer, pro).limit, checked(customer, pro, FEB_1).limit) == (1_000, 500)
+
+
+def test_lists_nothing_of_a_subscription_that_has_not_begun():
+    pro = make_pro_plan()
+    customer = CustomerFactory()
+    subscribe(at=JAN_1, customer=customer, plan=pro.plan, started_at=JAN_20)
+
+    assert list_entitlements(customer=customer.public_id, at=JAN_20 - timedelta(seconds=1)) == []
+    assert len(list_entitlements(customer=customer.public_id, at=JAN_20)) == 1

@@ -1,0 +1,77 @@
+"""What is booked of a charge when the customer gives another card while it is under way."""
+
+from datetime import timedelta
+
+import pytest
+
+from billing.exchange import Card, Declined, Paid
+from billing.models import Invoice, Payment
+from billing.services.collect import (
+    claim_invoice_to_collect,
+    record_collect_refused,
+    record_declined,
+    record_payment,
+    record_payment_method,
+)
+from billing.services.send import record_sent
+from billing.services.subscribe import subscribe
+from tests.factories import START, CustomerFactory
+from tests.pro_plan import make_pro_plan
+
+pytestmark = pytest.mark.django_db
+
+SOON = START + timedelta(minutes=1)
+
+
+@pytest.fixture
+def customer():
+    customer = CustomerFactory()
+    subscribe(at=START, customer=customer, plan=make_pro_plan().plan)
+    record_sent(invoice=Invoice.objects.get().public_id, stripe_invoice_id="in_1", at=START)
+    give_card(customer, "pm_old")
+    return customer
+
+
+def give_card(customer, stripe_id):
+    card = Card(stripe_id, payment_type="card", brand="visa", last_four="4242", expiry_month=1, expiry_year=2040)
+    return record_payment_method(customer=customer, card=card, at=START)
+
+
+def claim(at):
+    return claim_invoice_to_collect(at=at, now=at)
+
+
+def test_a_decline_of_the_old_card_does_not_hold_up_the_new_one(customer):
+    charge = claim(START)
+    give_card(customer, "pm_new")
+
+    record_declined(charge=charge, declined=Declined("pi_1", "card_declined", "No."), at=SOON)
+
+    assert (claim(SOON).payment_method, Payment.objects.get().payment_method.external_id) == ("pm_new", "pm_old")
+
+
+def test_a_refusal_of_the_old_card_does_not_hold_up_the_new_one(customer):
+    charge = claim(START)
+    give_card(customer, "pm_new")
+
+    record_collect_refused(charge=charge, at=SOON)
+
+    assert claim(SOON).payment_method == "pm_new"
+
+
+def test_without_another_card_a_declined_invoice_waits(customer):
+    charge = claim(START)
+
+    record_declined(charge=charge, declined=Declined("pi_1", "card_declined", "No."), at=SOON)
+
+    assert claim(SOON + timedelta(days=30)) is None
+
+
+def test_a_payment_names_the_card_that_was_charged(customer):
+    charge = claim(START)
+    give_card(customer, "pm_new")
+    paid = Paid(reference="in_1", amount_cents=2_900)
+
+    record_payment(invoice=charge.invoice, paid=paid, at=SOON, payment_method=charge.payment_method)
+
+    assert Payment.objects.get().payment_method.external_id == "pm_old"
