@@ -1,0 +1,1 @@
+"""The doors of the v1 API whose nouns are invoices, payments, payment methods and checkouts."""
