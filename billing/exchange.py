@@ -1,9 +1,11 @@
 """What goes to Stripe and what comes back, in our own words. Amounts are minor units, ids of ours are public ids."""
 
 from dataclasses import dataclass
+from enum import Enum
 
-# The name under which an invoice at Stripe carries our id.
+# The names under which objects at Stripe carry our ids.
 INVOICE_ID = "candela_invoice"
+CHECKOUT_ID = "candela_checkout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,10 @@ class LineToSend:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceToSend:
-    """An issued invoice that Stripe is to have. `retried`: an earlier attempt may have got part of the way."""
+    """An issued invoice that Stripe is to have. `retried`: an earlier attempt may have got part of the way.
+
+    `payment_intent` is Stripe's id of the one that has paid it already, empty where none has.
+    """
 
     id: str
     number: str
@@ -36,6 +41,7 @@ class InvoiceToSend:
     customer: CustomerToSend
     lines: tuple[LineToSend, ...]
     retried: bool
+    payment_intent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +81,38 @@ class Card:
     last_four: str
     expiry_month: int | None
     expiry_year: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentToOpen:
+    """What a buyer's browser is to confirm with a card: a hold of `due_cents`, or with 0 that the card may be kept."""
+
+    checkout: str
+    stripe_customer: str
+    due_cents: int
+    currency: str
+    description: str
+
+
+class IntentProgress(Enum):
+    """How far the holder of a card got. `READY`: the amount is held, or the card is kept. `TAKEN`: the held amount was
+    captured. `CANCELED`: nothing can come of it any more."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    TAKEN = "taken"
+    CANCELED = "canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A payment or setup intent as it stands at Stripe. `client_secret` is what the buyer's browser confirms it with,
+    and must not be kept. `card` is there once the intent is ready; `error` is Stripe's sentence for the latest attempt
+    that failed, empty while none has, and `taken_cents` what was captured, in minor units of the currency."""
+
+    id: str
+    client_secret: str
+    progress: IntentProgress
+    taken_cents: int = 0
+    card: Card | None = None
+    error: str = ""

@@ -17,7 +17,19 @@ import stripe
 from django.conf import settings
 from djstripe import models as mirrored
 
-from billing.exchange import INVOICE_ID, Card, ChargeToMake, CustomerToSend, Declined, InvoiceToSend, Paid
+from billing.exchange import (
+    CHECKOUT_ID,
+    INVOICE_ID,
+    Card,
+    ChargeToMake,
+    CustomerToSend,
+    Declined,
+    Intent,
+    IntentProgress,
+    IntentToOpen,
+    InvoiceToSend,
+    Paid,
+)
 from billing.stripe_amounts import from_stripe, to_stripe
 
 logger = logging.getLogger(__name__)
@@ -26,6 +38,7 @@ CUSTOMER_ID = "candela_customer"
 LINE_ID = "candela_line"
 # No secret: the sandbox takes any test key, and dj-stripe wants one of this length.
 SANDBOX_KEY = "sk_test_CandelaSandboxTakesAnyKey"
+SANDBOX_PUBLISHABLE_KEY = "pk_test_CandelaSandboxTakesAnyKey"
 TIMEOUT_SECONDS = 20
 NETWORK_RETRIES = 2
 OPEN_PAGE = 100
@@ -150,6 +163,10 @@ def attach_payment_method(*, stripe_customer: str, payment_method: str) -> Card:
         method = stripe.PaymentMethod.attach(payment_method, customer=stripe_customer, **_call())
         stripe.Customer.modify(stripe_customer, invoice_settings={"default_payment_method": method.id}, **_call())
     _mirror(mirrored.PaymentMethod, method)
+    return _card_of(method)
+
+
+def _card_of(method: stripe.PaymentMethod) -> Card:
     card = method.card
     return Card(
         stripe_id=method.id,
@@ -161,9 +178,108 @@ def attach_payment_method(*, stripe_customer: str, payment_method: str) -> Card:
     )
 
 
-def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
-    """Bring an issued invoice to Stripe, finalized and unpaid, and return its id there.
+def open_intent(intent: IntentToOpen) -> Intent:
+    """Open what a buyer's browser confirms with a card; opened again for the same checkout it is the same one.
 
+    A payment intent only holds the amount. It is taken by `take_held`, once there is a subscription to pay for.
+    """
+    common: dict[str, Any] = {
+        "customer": intent.stripe_customer,
+        "payment_method_types": ["card"],
+        "description": intent.description,
+        "metadata": {CHECKOUT_ID: intent.checkout},
+        **_call(f"{intent.checkout}-intent"),
+    }
+    with _errors_in_our_words():
+        if not intent.due_cents:
+            return _intent(stripe.SetupIntent.create(usage="off_session", **common))
+        return _intent(
+            stripe.PaymentIntent.create(
+                amount=to_stripe(intent.due_cents, intent.currency),
+                currency=intent.currency.lower(),
+                capture_method="manual",
+                setup_future_usage="off_session",
+                **common,
+            )
+        )
+
+
+def read_intent(intent_id: str) -> Intent:
+    """Look at a payment or setup intent as it stands at Stripe now."""
+    with _errors_in_our_words():
+        if intent_id.startswith("seti_"):
+            return _intent(stripe.SetupIntent.retrieve(intent_id, expand=["payment_method"], **_call()))
+        return _intent(stripe.PaymentIntent.retrieve(intent_id, expand=["payment_method"], **_call()))
+
+
+def take_held(intent_id: str, *, checkout: str) -> Intent:
+    """Take what a payment intent holds on a card. Raises StripeRefused when it holds nothing any more."""
+    with _errors_in_our_words():
+        taken = stripe.PaymentIntent.capture(intent_id, expand=["payment_method"], **_call(f"{checkout}-capture"))
+    _mirror(mirrored.PaymentIntent, taken)
+    return _intent(taken)
+
+
+def release_held(intent_id: str) -> None:
+    """Give free what an intent holds on a card, so that nothing can be taken. An intent that is over stays as it is."""
+    with _errors_in_our_words():
+        if intent_id.startswith("seti_"):
+            if stripe.SetupIntent.retrieve(intent_id, **_call()).status not in ("succeeded", "canceled"):
+                stripe.SetupIntent.cancel(intent_id, **_call())
+            return
+        held = stripe.PaymentIntent.retrieve(intent_id, **_call())
+        if held.status == "succeeded":
+            # Only somebody at Stripe's dashboard can have done that; we take nothing without a subscription.
+            logger.error("%s was captured, but nothing was bought with it: refund it at Stripe", intent_id)
+        elif held.status != "canceled":
+            stripe.PaymentIntent.cancel(intent_id, **_call())
+
+
+def update_customer(*, stripe_customer: str, name: str, email: str, payment_method: str) -> None:
+    """Tell Stripe a customer's name and e-mail, and which payment method pays invoices."""
+    details: dict[str, Any] = {"email": email} if email else {}
+    with _errors_in_our_words():
+        updated = stripe.Customer.modify(
+            stripe_customer,
+            name=name,
+            invoice_settings={"default_payment_method": payment_method},
+            **details,
+            **_call(),
+        )
+    _mirror(mirrored.Customer, updated)
+
+
+_PROGRESS = {
+    ("payment_intent", "requires_capture"): IntentProgress.READY,
+    ("payment_intent", "succeeded"): IntentProgress.TAKEN,
+    ("payment_intent", "canceled"): IntentProgress.CANCELED,
+    ("setup_intent", "succeeded"): IntentProgress.READY,
+    ("setup_intent", "canceled"): IntentProgress.CANCELED,
+}
+
+
+def _intent(intent: stripe.PaymentIntent | stripe.SetupIntent) -> Intent:
+    if isinstance(intent, stripe.PaymentIntent):
+        error = intent.last_payment_error.message if intent.last_payment_error else None
+        taken_cents = from_stripe(intent.amount_received, intent.currency)
+    else:
+        error = intent.last_setup_error.message if intent.last_setup_error else None
+        taken_cents = 0
+    method = intent.payment_method
+    return Intent(
+        id=intent.id,
+        client_secret=intent.client_secret or "",
+        progress=_PROGRESS.get((intent.object, intent.status), IntentProgress.WAITING),
+        taken_cents=taken_cents,
+        card=_card_of(method) if isinstance(method, stripe.PaymentMethod) else None,
+        error=error or "",
+    )
+
+
+def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
+    """Bring an issued invoice to Stripe, finalized, and return its id there.
+
+    It is unpaid, or paid by what `invoice.payment_intent` has taken already.
     Repeated after a crash or a lost answer it goes on where it stopped. Raises StripeRefused when Stripe's total
     would differ from ours; then nothing is finalized.
     """
@@ -187,6 +303,10 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
             if sent.total != total:
                 raise StripeRefused(f"Stripe's total is {sent.total}, ours is {total}; not finalized.")
             sent = stripe.Invoice.finalize_invoice(sent.id, auto_advance=False, **_call(f"{invoice.id}-finalize"))
+        if invoice.payment_intent and sent.status == "open":
+            sent = stripe.Invoice.attach_payment(
+                sent.id, payment_intent=invoice.payment_intent, **_call(f"{invoice.id}-attach")
+            )
     _mirror(mirrored.Invoice, sent)
     return sent.id
 

@@ -13,10 +13,11 @@ from django.db import IntegrityError
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from billing import gateway
+from billing import checkouts, gateway
 from billing.books import INVARIANTS
 from billing.exchange import ChargeToMake, Paid
 from billing.models import Invoice
+from billing.services import checkout as checkout_rules
 from billing.services import close_periods as closing
 from billing.services import collect, finalize, inbox, send
 from billing.services.park import park_customer, work_in_halves
@@ -187,6 +188,26 @@ def work_off_inbox(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
     return swept
 
 
+def go_on_with_checkouts(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
+    """Take checkouts as far as they go without their buyers: subscribe, take or release what is held, expire."""
+    swept, clock = Swept(), SweepClock(at)
+    while keep_going() and (checkout := checkout_rules.claim_checkout(at=at, now=clock.now())) is not None:
+        try:
+            after, _ = checkouts.go_on(checkout, at=at)
+        except gateway.StripeUnavailable as error:
+            checkout_rules.record_step_failure(checkout=checkout, at=at)
+            swept.unavailable = str(error)
+            break
+        except (gateway.StripeRefused, gateway.CardDeclined, collect.AmountMismatch) as error:
+            logger.error("checkout %s: %s", checkout, error)
+            checkout_rules.record_step_failure(checkout=checkout, at=at)
+            swept.fail(f"{checkout}: {error}")
+        else:
+            checkout_rules.wait_for_buyer(checkout=after)
+            swept.done += after.settled_at is not None
+    return swept
+
+
 # In the order in which one feeds the next. Those of Stripe are left out of a run once it cannot be reached.
 BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "attribute": attribute,
@@ -194,6 +215,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "finalize": finalize_drafts,
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
+    "checkout": go_on_with_checkouts,
     "send": send_invoices,
     "collect": collect_invoices,
     "inbox": work_off_inbox,
@@ -213,6 +235,11 @@ def sweep_send() -> dict[str, int]:
 def sweep_collect() -> dict[str, int]:
     """Charge invoices; scheduled every minute."""
     return _run_for_a_while("collect")
+
+
+def sweep_checkout() -> dict[str, int]:
+    """Go on with checkouts; scheduled every minute. Mostly the buyer's own browser was faster."""
+    return _run_for_a_while("checkout")
 
 
 def sweep_inbox() -> dict[str, int]:

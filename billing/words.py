@@ -8,6 +8,8 @@ from rest_framework import serializers
 from billing.models import Invoice, InvoiceLine, Payment, PaymentMethod
 from billing.models.invoices import InvoiceStatus
 from billing.models.payments import PaymentMethodStatus
+from plans.models.customers import OrgRole
+from plans.serializers.fields import CountryCode, Email, OptionalText, Switch, Text
 
 
 class CreatePaymentMethod(serializers.Serializer):
@@ -18,6 +20,68 @@ class CreatePaymentMethod(serializers.Serializer):
     paymentType = serializers.CharField(required=False, default="card")
     status = serializers.ChoiceField(choices=PaymentMethodStatus.choices, required=False)
     externalPspPaymentMethodId = serializers.CharField(max_length=255)
+
+
+class NewCheckoutSession(serializers.Serializer):
+    """The body of POST /v1/customers/{id}/checkout-session."""
+
+    priceId = OptionalText(max_length=64)
+
+
+class TypedCustomer(serializers.Serializer):
+    """The customer as the older body of payment-init nests it."""
+
+    name = OptionalText(max_length=200)
+    email = Email(max_length=254)
+
+
+class PaymentInit(serializers.Serializer):
+    """The body of POST /v1/public/payment-init.
+
+    Prices, taxes and identities are not taken from a browser: of `taxData`, `currency` and `productName` nothing is
+    used, and `userId` (or `customerId`) is believed only of somebody who is no customer yet.
+    """
+
+    priceId = Text(max_length=64)
+    planId = OptionalText(max_length=64)
+    checkoutSession = OptionalText(max_length=1000)
+    userId = OptionalText(max_length=255)
+    customerId = OptionalText(max_length=255)
+    organizationId = OptionalText(max_length=255)
+    customer = TypedCustomer(required=False, allow_null=True)
+    customerName = OptionalText(max_length=200)
+    customerEmail = Email(max_length=254)
+    startTrial = Switch(required=False, allow_null=True)
+    businessName = OptionalText(max_length=200)
+    taxId = OptionalText(max_length=64)
+    customerAddress = OptionalText(max_length=255)
+    customerAddressLine2 = OptionalText(max_length=255)
+    customerZip = OptionalText(max_length=40)
+    customerCity = OptionalText(max_length=120)
+    customerCountry = CountryCode()
+    customerStateProvince = OptionalText(max_length=120)
+
+    def validate_startTrial(self, value: bool | None) -> bool | None:
+        if value:
+            raise serializers.ValidationError("this plan has no trial.")
+        return value
+
+
+def typed_profile(body: dict[str, Any]) -> dict[str, Any]:
+    """Take the further fields of a new customer from a payment-init body."""
+    organization = body.get("organizationId") or None
+    return {
+        "business_name": body.get("businessName"),
+        "tax_id": body.get("taxId"),
+        "billing_address_line1": body.get("customerAddress"),
+        "billing_address_line2": body.get("customerAddressLine2"),
+        "billing_postal_code": body.get("customerZip"),
+        "billing_city": body.get("customerCity"),
+        "billing_country": body.get("customerCountry"),
+        "billing_state_province": body.get("customerStateProvince"),
+        "customer_organization_id": organization,
+        "org_role": OrgRole.PRIMARY if organization else None,
+    }
 
 
 class ListInvoices(serializers.Serializer):

@@ -28,6 +28,10 @@ class InvoiceStatus(models.TextChoices):
     SKIPPED = "skipped"
 
 
+# An invoice can be paid before Stripe has it: what a checkout held on a card is taken before the invoice is sent.
+SENDABLE = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+
+
 class InvoiceQuerySet(models.QuerySet["Invoice"]):
     def shown(self) -> "InvoiceQuerySet":
         """Invoices that exist for a customer."""
@@ -41,9 +45,13 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Issued invoices of customers that are not parked."""
         return self.filter(status=InvoiceStatus.ISSUED, customer__parked_at__isnull=True)
 
+    def unsent(self) -> "InvoiceQuerySet":
+        """Issued or paid invoices, of customers that are not parked, that Stripe does not have yet."""
+        return self.filter(status__in=SENDABLE, customer__parked_at__isnull=True, stripe_sent_at__isnull=True)
+
     def to_send(self, at: datetime) -> "InvoiceQuerySet":
-        """Issued invoices that Stripe does not have yet and whose next attempt is due."""
-        return self.to_be_paid().filter(stripe_sent_at__isnull=True, send_at__lte=at)
+        """Unsent invoices whose next attempt is due."""
+        return self.unsent().filter(send_at__lte=at)
 
     def to_collect(self, at: datetime) -> "InvoiceQuerySet":
         """Invoices at Stripe that wait for a charge which is due."""
@@ -111,7 +119,11 @@ class Invoice(models.Model):
         ]
         indexes = [
             models.Index(fields=["finalize_at"], condition=Q(status="draft"), name="invoice_to_finalize"),
-            models.Index(fields=["send_at"], condition=Q(status="issued", stripe_sent_at=None), name="invoice_to_send"),
+            models.Index(
+                fields=["send_at"],
+                condition=Q(status__in=["issued", "paid"], stripe_sent_at=None, send_at__isnull=False),
+                name="invoice_to_send",
+            ),
             models.Index(fields=["collect_at"], condition=Q(status="issued"), name="invoice_to_collect"),
             models.Index(fields=["customer", "closes_at"], name="invoice_of_customer"),
         ]

@@ -2,7 +2,7 @@ from datetime import datetime
 
 from django.db.models import Min, QuerySet
 
-from billing.models import Invoice, InvoiceStatus, PaymentMethodStatus, StripeInbox
+from billing.models import Checkout, Invoice, InvoiceStatus, PaymentMethodStatus, StripeInbox
 from plans.models import SubscriptionPeriod
 
 
@@ -33,10 +33,13 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
 
 
 def _waiting_for_stripe() -> list[tuple[QuerySet, str]]:
-    issued = Invoice.objects.to_be_paid()
-    chargeable = issued.filter(
+    chargeable = Invoice.objects.to_be_paid().filter(
         stripe_sent_at__isnull=False,
         customer__payment_methods__is_default=True,
         customer__payment_methods__status=PaymentMethodStatus.ACTIVE,
     )
-    return [(issued.filter(stripe_sent_at__isnull=True), "send_at"), (chargeable, "collect_at")]
+    return [
+        (Checkout.objects.all(), "step_at"),
+        (Invoice.objects.unsent(), "send_at"),
+        (chargeable, "collect_at"),
+    ]

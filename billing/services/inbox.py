@@ -6,11 +6,21 @@ from django.db import transaction
 
 from billing.exchange import INVOICE_ID, Paid
 from billing.models import Invoice, StripeInbox
+from billing.services.checkout import hasten_checkout
 from billing.services.collect import record_payment
 from billing.services.send import record_sent, retry_delay
 from billing.stripe_amounts import from_stripe
 
 LEASE = timedelta(minutes=10)
+INVOICE_PAID = ("invoice.paid", "invoice.payment_succeeded")
+# A card holds the first fees, is kept, or will never be.
+INTENT_MOVED = (
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.succeeded",
+    "payment_intent.canceled",
+    "setup_intent.succeeded",
+    "setup_intent.canceled",
+)
 
 
 def store_event(*, event: Mapping[str, Any], at: datetime) -> None:
@@ -44,8 +54,10 @@ def claim_event(*, at: datetime, now: datetime) -> StripeInbox | None:
 @transaction.atomic
 def work_off(*, event: StripeInbox, at: datetime) -> None:
     """Do what an event asks for and mark it as done, in one transaction. Any order, twice or late does no harm."""
-    if event.type in ("invoice.paid", "invoice.payment_succeeded"):
+    if event.type in INVOICE_PAID:
         _record_invoice_paid(event.payload["data"]["object"], at)
+    elif event.type in INTENT_MOVED:
+        hasten_checkout(intent=event.payload["data"]["object"]["id"], at=at)
     StripeInbox.objects.filter(pk=event.pk).update(processed_at=at, error="")
 
 

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from billing.exchange import CustomerToSend, InvoiceToSend, LineToSend
-from billing.models import Invoice, InvoiceStatus
+from billing.models import SENDABLE, Invoice, InvoiceStatus
 from plans.models import Customer
 
 # While one worker talks to Stripe no other takes the invoice; after a crash it is taken again when the lease is over.
@@ -33,7 +33,7 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
     invoice = (
         Invoice.objects.to_send(at)
         .select_for_update(no_key=True, skip_locked=True, of=("self",))
-        .select_related("customer")
+        .select_related("customer", "checkout")
         .order_by("send_at", "pk")
         .first()
     )
@@ -55,7 +55,15 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
             for line in invoice.lines.all()
         ),
         retried=retried,
+        payment_intent=_paid_by(invoice),
     )
+
+
+def _paid_by(invoice: Invoice) -> str:
+    """Stripe's id of the payment intent with which a checkout has paid the invoice, empty where none has."""
+    if invoice.status != InvoiceStatus.PAID or not hasattr(invoice, "checkout"):
+        return ""
+    return invoice.checkout.intent_id or ""
 
 
 def customer_to_send(customer: Customer) -> CustomerToSend:
@@ -80,6 +88,6 @@ def record_sent(*, invoice: str, stripe_invoice_id: str, at: datetime) -> None:
 def record_send_failure(*, invoice: str, error: str, at: datetime) -> None:
     """Note why an invoice could not be sent, and when to try again. It waits; nothing else changes."""
     failed = Invoice.objects.get(public_id=invoice)
-    Invoice.objects.filter(pk=failed.pk, status=InvoiceStatus.ISSUED, stripe_sent_at__isnull=True).update(
+    Invoice.objects.filter(pk=failed.pk, status__in=SENDABLE, stripe_sent_at__isnull=True).update(
         send_error=error, send_at=at + retry_delay(failed.send_attempts)
     )

@@ -19,6 +19,13 @@ class PlanHasNoPrice(Refusal):
     code = "plan_has_no_price"
 
 
+class PlanNoLongerOffered(Refusal):
+    """The plan version was deleted; those who have it keep it, and nobody else gets it."""
+
+    code = "plan_no_longer_offered"
+    status = 409
+
+
 @transaction.atomic
 def subscribe(
     *,
@@ -32,13 +39,16 @@ def subscribe(
 ) -> Subscription:
     """Subscribe a customer to a plan version: its rows, its first grants, and the invoice of its first fees.
 
-    Without `price` the plan's only one is taken. Raises PlanHasNoPrice, InvalidInput for a price of another plan or a
-    choice left open, and whatever open_subscription refuses.
+    Without `price` the plan's only one is taken. Raises PlanHasNoPrice, PlanNoLongerOffered, InvalidInput for a price
+    of another plan or a choice left open, and whatever open_subscription refuses.
     """
     price = _price_of(plan, price)
     started_at = at if started_at is None else started_at
     # A definition of this plan is made either before, and granted here, or after, and finds this subscription.
     hold_definitions(plan)
+    # Read under that lock, which deleting a plan waits for.
+    if not Plan.objects.live().filter(pk=plan.pk).exists():
+        raise PlanNoLongerOffered("This plan is no longer offered.")
     quotas = CreditDefinition.objects.granted_with(plan, price)
     subscription = open_subscription(
         at=at,

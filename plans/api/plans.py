@@ -17,7 +17,7 @@ from plans.refusals import InvalidInput
 from plans.serializers.plans import NewPlan, plan_words
 from plans.services.features import FeatureNotFound, find_feature
 from plans.services.merchant import find_merchant_id
-from plans.services.plans import FeatureConfig, PlanNotFound, find_plan
+from plans.services.plans import FeatureConfig, PlanNotFound, delete_plan, find_plan
 
 
 class PlansView(APIView):
@@ -73,6 +73,11 @@ class PlanView(APIView):
             raise PlanNotFound("Plan not found or access denied")
         described = _describe(rows, with_features=with_features, with_prices=with_prices)
         return Response({"plans": described, "plan": described[-1]})
+
+    def delete(self, request: Request, identifier: str) -> Response:
+        """Delete one version of a plan; subscriptions to it go on."""
+        delete_plan(plan=find_plan(identifier), at=timezone.now())
+        return Response({"success": True, "message": "Plan deleted successfully"})
 
 
 def _fetching(plans: QuerySet[Plan], *, with_features: bool, with_prices: bool) -> QuerySet[Plan]:

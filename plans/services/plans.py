@@ -60,3 +60,11 @@ def create_plan(
         for config in features
     )
     return plan
+
+
+def delete_plan(*, plan: Plan, at: datetime) -> None:
+    """Take a plan version off sale for good: nobody subscribes to it any more, and no list shows it.
+
+    Those who have it keep it. Deleting it again changes nothing.
+    """
+    Plan.objects.live().filter(pk=plan.pk).update(deleted_at=at)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from tests.billing.conftest import at_stripe, run_sweeps, stripe_sandbox, wire  # noqa: F401 fixtures
+
 
 @pytest.fixture
 def at_once() -> Callable[[Sequence[Callable[[], Any]]], list[Any]]:

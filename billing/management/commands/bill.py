@@ -17,6 +17,7 @@ _WHAT_A_SWEEP_DOES = {
     "attribute": "events given to customers",
     "close": "boundaries closed",
     "finalize": "drafts finalized",
+    "checkout": "checkouts brought to their end",
     "send": "invoices sent to Stripe",
     "collect": "invoices paid",
     "inbox": "Stripe events worked off",

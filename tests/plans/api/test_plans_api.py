@@ -5,7 +5,15 @@ from decimal import Decimal
 import pytest
 
 from plans.models import Feature, Merchant, Metric, Plan, Price
-from tests.factories import FeatureFactory, MetricFactory, PlanFactory, PlanFeatureFactory, PriceFactory
+from tests.factories import (
+    CustomerFactory,
+    FeatureFactory,
+    MetricFactory,
+    PlanFactory,
+    PlanFeatureFactory,
+    PriceFactory,
+    SubscriptionFactory,
+)
 
 NOON = "2025-03-10T12:00:00.000Z"
 ONE_SHOT = {
@@ -287,3 +295,17 @@ def test_answers_404_for_an_unknown_plan(api, query):
     answer = api.get("/v1/plans/plan_int_x", query)
 
     assert (answer.status, answer.body["error"]) == (404, "Plan not found or access denied")
+
+
+def test_a_deleted_plan_is_gone_for_buyers_and_stays_with_those_who_have_it(api):
+    subscription = SubscriptionFactory()
+    plan = subscription.plan
+
+    deleted = api.delete(f"/v1/plans/{plan.public_id}")
+    again = api.delete(f"/v1/plans/{plan.public_id}")
+    bought = api.post("/v1/subscriptions", {"customerId": CustomerFactory().public_id, "planId": plan.public_id})
+
+    assert deleted.body == {"success": True, "message": "Plan deleted successfully"}
+    assert (again.status, bought.status) == (404, 404)
+    kept = api.get(f"/v1/subscriptions/{subscription.public_id}").body["subscription"]
+    assert (kept["planId"], kept["status"]) == (plan.public_id, "active")

@@ -1,0 +1,297 @@
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+
+from billing.exchange import Card, IntentToOpen, Paid
+from billing.models import Checkout, CheckoutStatus, IntentType, Invoice
+from billing.services.buyers import Buyer
+from billing.services.collect import record_payment, record_payment_method
+from billing.services.send import retry_delay
+from billing.services.subscribe import subscribe
+from billing.stripe_amounts import is_chargeable
+from metering.services.attribute_events import register_customer
+from plans.models import ComponentKind, Customer, Price, Subscription
+from plans.refusals import NotFound, Refusal
+from plans.services.subscriptions import AlreadySubscribed
+
+# Stripe keeps a hold on a card for seven days; a buyer who comes back after a day begins anew.
+OPEN_FOR = timedelta(hours=24)
+LEASE = timedelta(minutes=2)
+NOT_CHARGED = "Your card was not charged."
+REPLACED = f"This checkout was replaced by a newer one of yours. {NOT_CHARGED}"
+EXPIRED = f"This checkout has expired. {NOT_CHARGED} Begin again on the pricing page."
+
+
+class CheckoutNotFound(NotFound):
+    code = "checkout_not_found"
+
+
+def first_fees_cents(price: Price) -> int:
+    """What the first invoice of a subscription at this price comes to: every fixed component once, in minor units."""
+    return sum(
+        component.amount_cents or 0 for component in price.components.all() if component.kind == ComponentKind.FIXED
+    )
+
+
+def needs_card(price: Price) -> bool:
+    """Tell whether a subscription at this price can ever cost anything."""
+    return any(component.amount_cents or component.unit_cost_cents for component in price.components.all())
+
+
+def find_checkout(**key: str) -> Checkout:
+    """Return a checkout by `public_id` or `intent_id`. Raises CheckoutNotFound."""
+    checkout = (
+        Checkout.objects.filter(**key)
+        .select_related("price__plan", "customer", "subscription__customer", "invoice")
+        .first()
+    )
+    if checkout is None:
+        raise CheckoutNotFound("Checkout not found")
+    return checkout
+
+
+def find_completed_checkout(buyer: str) -> Checkout | None:
+    """Return the buyer's latest checkout whose subscription is live, None without one."""
+    return (
+        Checkout.objects.filter(
+            buyer=buyer, status=CheckoutStatus.SUBSCRIBED, subscription__in=Subscription.objects.live()
+        )
+        .select_related("price__plan", "subscription__customer", "invoice")
+        .order_by("-created_at")
+        .first()
+    )
+
+
+def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
+    """Return the buyer's open checkout for this price, beginning one where there is none.
+
+    An open one for another price is replaced: what its card holds is released, never taken. Raises AlreadySubscribed
+    for a customer with a live subscription.
+    """
+    if buyer.customer is not None and Subscription.objects.live().filter(customer=buyer.customer).exists():
+        raise AlreadySubscribed("You have a subscription already. Plans are changed in your account, not bought again.")
+    try:
+        return _open(buyer, price, at)
+    except IntegrityError as error:
+        if "buyer_has_one_open_checkout" not in str(error):
+            raise
+        # The same buyer, in another tab, was faster.
+        return _open(buyer, price, at)
+
+
+@transaction.atomic
+def _open(buyer: Buyer, price: Price, at: datetime) -> Checkout:
+    there = Checkout.objects.filter(buyer=buyer.key, status=CheckoutStatus.OPEN).select_for_update(no_key=True).first()
+    typed = {
+        "name": buyer.name,
+        "email": buyer.email,
+        "external_customer_id": buyer.external_customer_id,
+        "profile": dict(buyer.profile),
+    }
+    if there is not None and there.price_id == price.pk and there.expires_at > at:
+        for name, value in typed.items():
+            setattr(there, name, value)
+        there.save(update_fields=list(typed))
+        return there
+    if there is not None:
+        _end(there, CheckoutStatus.REPLACED, code="checkout_replaced", message=REPLACED, at=at)
+    due_cents = first_fees_cents(price)
+    if not is_chargeable(due_cents, price.currency):
+        due_cents = 0
+    return Checkout.objects.create(
+        buyer=buyer.key,
+        customer=buyer.customer,
+        customer_public_id=buyer.customer.public_id if buyer.customer else Checkout.new_customer_id(),
+        stripe_customer_id=(buyer.customer.psp_customer_id or "") if buyer.customer else "",
+        price=price,
+        due_cents=due_cents,
+        intent_type=_intent_type(price, due_cents),
+        step_at=at + OPEN_FOR,
+        expires_at=at + OPEN_FOR,
+        created_at=at,
+        **typed,
+    )
+
+
+def _intent_type(price: Price, due_cents: int) -> str:
+    if due_cents:
+        return IntentType.PAYMENT
+    return IntentType.SETUP if needs_card(price) else ""
+
+
+def intent_to_open(checkout: Checkout) -> IntentToOpen:
+    """Take what Stripe is to know of a checkout."""
+    return IntentToOpen(
+        checkout=checkout.public_id,
+        stripe_customer=checkout.stripe_customer_id,
+        due_cents=checkout.due_cents,
+        currency=checkout.price.currency,
+        description=f"{checkout.price.plan.name}: first fees",
+    )
+
+
+def record_intent(*, checkout: Checkout, stripe_customer: str, intent: str) -> None:
+    """Keep Stripe's ids of a checkout's customer and intent."""
+    Checkout.objects.filter(pk=checkout.pk).update(stripe_customer_id=stripe_customer, intent_id=intent)
+    checkout.stripe_customer_id, checkout.intent_id = stripe_customer, intent
+
+
+@transaction.atomic
+def subscribe_by_checkout(*, checkout: Checkout, card: Card | None, at: datetime) -> Checkout:
+    """Subscribe the buyer of an open checkout whose card is ready, creating the customer where he is new.
+
+    One that is not open any more is left as it is. What the rules refuse now (the plan was deleted, the customer has
+    subscribed meanwhile) ends the checkout as `refused`, with their sentence; its hold is then released.
+    """
+    row = _lock(checkout)
+    if row.status != CheckoutStatus.OPEN:
+        return row
+    try:
+        with transaction.atomic():
+            customer = _customer_of(row, at)
+            if card is not None:
+                record_payment_method(customer=customer, card=card, at=at)
+            row.subscription = subscribe(at=at, customer=customer, plan=row.price.plan, price=row.price)
+    except Refusal as refusal:
+        message = f"{refusal.message} {NOT_CHARGED}" if row.intent_type else refusal.message
+        _end(row, CheckoutStatus.REFUSED, code=refusal.code, message=message, at=at)
+        return row
+    row.customer = customer
+    row.status = CheckoutStatus.SUBSCRIBED
+    row.invoice = _hold_back_first_invoice(row)
+    row.step_at = at
+    row.save(update_fields=["subscription", "customer", "status", "invoice", "step_at"])
+    return row
+
+
+def _customer_of(checkout: Checkout, at: datetime) -> Customer:
+    if checkout.customer_id is not None:
+        customer = Customer.objects.select_for_update(no_key=True).get(pk=checkout.customer_id)
+        if customer.deleted_at is not None:
+            raise NotFound("This account was closed.")
+        if customer.psp_customer_id is None and checkout.stripe_customer_id:
+            customer.psp_customer_id = checkout.stripe_customer_id
+            customer.save(update_fields=["psp_customer_id", "updated_at"])
+        return customer
+    return register_customer(
+        at=at,
+        public_id=checkout.customer_public_id,
+        name=checkout.name,
+        email=checkout.email,
+        # An e-mail typed on a public page proves nothing, so it neither opens nor blocks the account that has it.
+        share_email=True,
+        external_customer_id=checkout.external_customer_id,
+        psp_customer_id=checkout.stripe_customer_id or None,
+        **checkout.profile,
+    )
+
+
+def _hold_back_first_invoice(checkout: Checkout) -> Invoice | None:
+    """Find the invoice of the first fees. What is held for it on a card is taken first; until then it is neither sent
+    nor charged, or it could be paid twice."""
+    assert checkout.subscription is not None
+    invoice = (
+        Invoice.objects.shown()
+        .filter(subscription=checkout.subscription, closes_at=checkout.subscription.started_at)
+        .first()
+    )
+    if invoice is not None and checkout.due_cents:
+        Invoice.objects.filter(pk=invoice.pk).update(send_at=None)
+    return invoice
+
+
+@transaction.atomic
+def record_taken(*, checkout: Checkout, at: datetime, amount_cents: int, payment_method: str) -> Checkout:
+    """Book what was held on the card as the payment of the first invoice. Booking it again changes nothing."""
+    row = _lock(checkout)
+    if row.settled_at is not None:
+        return row
+    assert row.invoice is not None
+    assert row.intent_id is not None
+    record_payment(
+        invoice=row.invoice.public_id,
+        paid=Paid(reference=row.intent_id, amount_cents=amount_cents),
+        at=at,
+        payment_method=payment_method,
+    )
+    _send_first_invoice(row, at)
+    _settle(row, at)
+    return row
+
+
+@transaction.atomic
+def record_nothing_taken(*, checkout: Checkout, at: datetime) -> Checkout:
+    """Note that nothing is held for a checkout any more: there was no hold, it was released, or it is lost.
+
+    A first invoice that is still to be paid then goes the way of all others: it is sent, and the card is charged.
+    """
+    row = _lock(checkout)
+    if row.settled_at is None:
+        if row.invoice is not None and row.due_cents:
+            _send_first_invoice(row, at)
+        _settle(row, at)
+    return row
+
+
+def _send_first_invoice(checkout: Checkout, at: datetime) -> None:
+    Invoice.objects.filter(checkout=checkout, stripe_sent_at__isnull=True).update(send_at=at)
+
+
+def _settle(checkout: Checkout, at: datetime) -> None:
+    checkout.settled_at, checkout.step_at = at, None
+    checkout.save(update_fields=["settled_at", "step_at"])
+
+
+def wait_for_buyer(*, checkout: Checkout) -> None:
+    """Let the next step of an open checkout be its expiry, unless Stripe has news before."""
+    Checkout.objects.filter(pk=checkout.pk, status=CheckoutStatus.OPEN).update(
+        step_at=checkout.expires_at, step_attempts=0
+    )
+
+
+@transaction.atomic
+def expire_checkout(*, checkout: Checkout, at: datetime) -> Checkout:
+    """End an open checkout that nobody paid in time, or whose intent is no longer any good."""
+    row = _lock(checkout)
+    if row.status == CheckoutStatus.OPEN:
+        _end(row, CheckoutStatus.EXPIRED, code="checkout_expired", message=EXPIRED, at=at)
+    return row
+
+
+def _end(checkout: Checkout, status: str, *, code: str, message: str, at: datetime) -> None:
+    """End a checkout without a subscription; its hold is to be released, which is its next step."""
+    checkout.status = status
+    checkout.error_code, checkout.error_message = code, message
+    checkout.step_at = at
+    checkout.subscription = None
+    checkout.save(update_fields=["status", "error_code", "error_message", "step_at", "subscription"])
+
+
+def _lock(checkout: Checkout) -> Checkout:
+    # Without joins: after waiting for a lock PostgreSQL reads the row anew, but what was joined to it as it was before.
+    return Checkout.objects.select_for_update(no_key=True).get(pk=checkout.pk)
+
+
+@transaction.atomic
+def claim_checkout(*, at: datetime, now: datetime) -> Checkout | None:
+    """Claim the next checkout whose step is due, for as long as the lease lasts; None when there is none."""
+    checkout = (
+        Checkout.objects.due(at).select_for_update(no_key=True, skip_locked=True).order_by("step_at", "pk").first()
+    )
+    if checkout is not None:
+        checkout.step_attempts += 1
+        checkout.step_at = now + LEASE
+        checkout.save(update_fields=["step_attempts", "step_at"])
+    return checkout
+
+
+def record_step_failure(*, checkout: Checkout, at: datetime) -> None:
+    """Note that a step had no answer from Stripe, and when it is tried again."""
+    Checkout.objects.filter(pk=checkout.pk, settled_at__isnull=True).update(
+        step_at=at + retry_delay(checkout.step_attempts)
+    )
+
+
+def hasten_checkout(*, intent: str, at: datetime) -> None:
+    """Let the next sweep look at the checkout of an intent of which Stripe had news."""
+    Checkout.objects.filter(intent_id=intent, settled_at__isnull=True).update(step_at=at)

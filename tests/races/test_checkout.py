@@ -1,0 +1,158 @@
+"""Checkouts in two tabs and in killed processes: one subscription, one charge, nothing held for ever."""
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+from django.utils import timezone
+
+from billing import checkouts, gateway
+from billing.books import check_books
+from billing.models import Checkout, CheckoutStatus, Invoice, Payment
+from billing.services.buyers import new_buyer
+from billing.services.checkout import find_checkout, open_checkout
+from config.first_start import WEBHOOK_EVENTS
+from plans.models import Customer, Subscription
+from tests.billing.conftest import Killed
+from tests.pro_plan import make_pro_plan
+
+AT = datetime(2026, 1, 10, 10, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ada(visitor="visitor:1", **more):
+    return new_buyer(visitor=visitor, name="Ada", email="ada@example.com", **more)
+
+
+def confirm(at_stripe, checkout, card="pm_card_visa"):
+    at_stripe.v1.payment_intents.confirm(checkout.intent_id, {"payment_method": card})
+
+
+def ready(at_stripe, price, buyer=None):
+    """A checkout whose card holds the first fees."""
+    checkout = open_checkout(buyer=buyer or ada(), price=price, at=AT)
+    checkouts.begin(checkout, at=AT)
+    confirm(at_stripe, checkout)
+    return checkout
+
+
+def money_at(at_stripe):
+    intents = at_stripe.v1.payment_intents.list({"limit": 100}).data
+    return {
+        "received": sum(intent.amount_received for intent in intents),
+        "held": sum(intent.amount_capturable for intent in intents),
+    }
+
+
+def test_two_tabs_that_begin_at_once_share_one_checkout_and_one_intent(stripe_sandbox, at_stripe, at_once):
+    price = make_pro_plan().price
+
+    def begin():
+        checkout = open_checkout(buyer=ada(), price=price, at=AT)
+        return checkouts.begin(checkout, at=AT).id
+
+    intents = at_once([begin] * 4)
+
+    assert len(set(intents)) == 1
+    assert Checkout.objects.count() == 1
+    assert len(at_stripe.v1.payment_intents.list().data) == 1
+
+
+def test_polls_webhook_and_sweep_at_once_subscribe_once_and_take_once(stripe_sandbox, at_stripe, at_once):
+    checkout = ready(at_stripe, make_pro_plan().price)
+
+    outcomes = at_once([lambda: checkouts.go_on(find_checkout(public_id=checkout.public_id), at=AT)] * 4)
+
+    assert [outcome[0].status for outcome in outcomes] == [CheckoutStatus.SUBSCRIBED] * 4
+    assert (Customer.objects.count(), Subscription.objects.count(), Payment.objects.count()) == (1, 1, 1)
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
+
+
+def test_two_checkouts_of_one_new_user_make_one_subscription_and_release_the_other_hold(
+    stripe_sandbox, at_stripe, at_once
+):
+    price = make_pro_plan().price
+    tabs = [
+        ready(at_stripe, price, buyer=ada(visitor=f"visitor:{tab}", external_customer_id="u_1")) for tab in range(3)
+    ]
+
+    at_once([partial(checkouts.go_on, tab, at=AT) for tab in tabs])
+
+    statuses = sorted(Checkout.objects.values_list("status", flat=True))
+    assert statuses == ["refused", "refused", "subscribed"]
+    assert (Customer.objects.count(), Subscription.objects.count()) == (1, 1)
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
+
+
+def test_a_switch_of_plans_in_one_tab_while_the_other_pays_charges_for_one(stripe_sandbox, at_stripe, at_once):
+    small, big = make_pro_plan().price, make_pro_plan(base_cents=19_900).price
+    paying = ready(at_stripe, small)
+
+    at_once(
+        [
+            partial(checkouts.go_on, paying, at=AT),
+            lambda: checkouts.begin(open_checkout(buyer=ada(), price=big, at=AT), at=AT),
+        ]
+    )
+    checkouts.go_on(find_checkout(public_id=paying.public_id), at=AT)
+
+    bought = Subscription.objects.count()
+    assert money_at(at_stripe) == {"received": 2900 * bought, "held": 0}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", range(6))
+def test_killed_at_any_call_to_stripe_the_sweeps_finish_the_checkout(wire, at_stripe, run_sweeps, call, moment):
+    checkout = ready(at_stripe, make_pro_plan().price)
+    wire.kill_at(call, moment)
+
+    try:
+        checkouts.go_on(checkout, at=AT)
+        run_sweeps(AT)
+    except Killed:
+        pass
+    wire.heal()
+    for hours in range(1, 30):
+        run_sweeps(AT + hours * HOUR)
+
+    assert Invoice.objects.get().status == "paid"
+    assert (Subscription.objects.count(), Payment.objects.count()) == (1, 1)
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
+    assert at_stripe.v1.invoices.retrieve(Invoice.objects.get().stripe_invoice_id).status == "paid"
+    assert [f.offenders for f in check_books(at=AT + 30 * HOUR) if f.offenders] == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", range(4))
+def test_killed_while_it_begins_a_checkout_expires_or_is_begun_again(wire, at_stripe, run_sweeps, call, moment):
+    price = make_pro_plan().price
+    wire.kill_at(call, moment)
+
+    try:
+        checkouts.begin(open_checkout(buyer=ada(), price=price, at=AT), at=AT)
+    except Killed:
+        pass
+    wire.heal()
+    again = open_checkout(buyer=ada(), price=price, at=AT)
+    checkouts.begin(again, at=AT)
+    run_sweeps(AT + 25 * HOUR)
+
+    assert Checkout.objects.get().status == CheckoutStatus.EXPIRED
+    assert [intent.status for intent in at_stripe.v1.payment_intents.list().data] == ["canceled"]
+    assert len(at_stripe.v1.customers.list().data) == 1
+
+
+def test_a_buyer_who_closes_the_page_after_paying_is_subscribed_by_the_webhook(stripe_sandbox, at_stripe, run_sweeps):
+    uuid = "11111111-2222-4333-8444-555555555555"
+    gateway.create_webhook_endpoint(url=f"http://127.0.0.1/stripe/webhook/{uuid}", uuid=uuid, events=WEBHOOK_EVENTS)
+    ready(at_stripe, make_pro_plan().price)
+    stripe_sandbox.deliver_pending()
+    now = timezone.now()
+
+    run_sweeps(now)
+    run_sweeps(now)
+
+    assert Subscription.objects.count() == 1
+    assert Invoice.objects.get().status == "paid"
