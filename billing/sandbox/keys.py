@@ -31,7 +31,12 @@ def identify(request: Request) -> Caller:
         )
         raise Refusal(message, status=401)
     if not re.fullmatch(r"(sk|rk|pk)_test_[A-Za-z0-9_]+", key):
-        raise Refusal(f"Invalid API Key provided: {_masked(key)}. The sandbox takes test keys only.", status=401)
+        message = (
+            f"Invalid API Key provided: {_masked(key)}. The sandbox takes test keys only: from a server one that"
+            " starts with sk_test_ or rk_test_, from a browser one that starts with pk_test_, and after that letters,"
+            " digits and underscores."
+        )
+        raise Refusal(message, status=401)
     return Caller(key)
 
 

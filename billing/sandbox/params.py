@@ -23,13 +23,19 @@ OPTION_TYPES = {"Mapping": Mapping, "StripeContext": str}
 _HINTS: dict[Shape, dict[str, Any]] = {}
 
 
-def check(given: Mapping[str, Any], shape: Shape, *, also: Collection[str] = ()) -> dict[str, Any]:
+def check(
+    given: Mapping[str, Any], shape: Shape, *, also: Collection[str] = (), nested: Mapping[str, Shape] | None = None
+) -> dict[str, Any]:
     """Return the decoded parameters with their types (int, bool, list, dict, str; decimals stay text).
 
-    `also` names text parameters that a browser may send beside the type's own. Raises Refusal (400) for a parameter
-    that is unknown, missing, empty where that means nothing, wrongly typed, or outside its enumeration.
+    `also` names text parameters that a browser may send beside the type's own, `nested` objects that it sends in a
+    shape of their own. Raises Refusal (400) for a parameter that is unknown, missing, empty where that means nothing,
+    wrongly typed, or outside its enumeration.
     """
-    extra = {name: str(given[name]) for name in also if name in given and name not in _hints(shape)}
+    extra: dict[str, Any] = {name: str(given[name]) for name in also if name in given and name not in _hints(shape)}
+    for name, inner in (nested or {}).items():
+        if name in given:
+            extra[name] = _object(given[name], inner, name)
     return {**_object({k: v for k, v in given.items() if k not in extra}, shape, ""), **extra}
 
 

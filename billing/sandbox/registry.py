@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from billing.sandbox.expansion import Includable
 from billing.sandbox.objects import (
     accounts,
+    attached_payments,
+    captures,
     charges,
     customers,
     events,
@@ -21,6 +23,8 @@ from billing.sandbox.routes import Route, unknown_url
 
 KINDS = (
     accounts,
+    attached_payments,
+    captures,
     charges,
     customers,
     events,

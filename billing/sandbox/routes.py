@@ -1,7 +1,7 @@
 """What a route is, and what its handler is given."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -62,7 +62,7 @@ class Route:
 
     `params` is the library's type for the request. `supports` names the parameters which the sandbox imitates: one
     that is valid but not among them is refused by name, never ignored. A route with `browser=True` also takes a
-    publishable key, and then the parameters of `browser_params`.
+    publishable key, and then the texts of `browser_params` and the objects of `browser_types`, by parameter.
     """
 
     method: str
@@ -72,6 +72,7 @@ class Route:
     supports: tuple[str, ...] = ()
     browser: bool = False
     browser_params: tuple[str, ...] = ()
+    browser_types: Mapping[str, type[Any]] = field(default_factory=dict)
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
@@ -82,10 +83,13 @@ class Route:
         found = self._expression.fullmatch(path) if method == self.method else None
         return found.groupdict() if found else None
 
-    def require_support(self, params: JsonObject) -> None:
+    def require_support(self, params: JsonObject, *, from_browser: bool) -> None:
         """Raise Refusal for a valid parameter that the sandbox does not imitate."""
+        imitated = {"expand", *self.supports}
+        if from_browser:
+            imitated.update(self.browser_params, self.browser_types)
         for name in params:
-            if name not in self.supports and name not in self.browser_params and name != "expand":
+            if name not in imitated:
                 raise not_in_the_sandbox(name)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from billing.sandbox import idempotency
+from billing.sandbox.browser_view import for_browser
 from billing.sandbox.clock import Clock
 from billing.sandbox.errors import API_VERSION, CardRefusal, ConnectionDropped, Refusal
 from billing.sandbox.expansion import Expander
@@ -136,8 +137,8 @@ class Sandbox:
             first = idempotency.first_answer(self.store, attempt, now=call.now) if attempt else None
             if first:
                 return first
-            call.params = check(given, route.params, also=route.browser_params if call.from_browser else ())
-            route.require_support(call.params)
+            call.params = _checked(given, route, from_browser=call.from_browser)
+            route.require_support(call.params, from_browser=call.from_browser)
             response = _refused(refusal) if refusal else self._execute(route, call)
             if attempt:
                 request_id = call.request_id or ""
@@ -151,10 +152,10 @@ class Sandbox:
                 try:
                     body = self._expander.expand(route.handle(call), call.value("expand") or [])
                 except CardRefusal as declined:
-                    return _refused(declined)
+                    return _answered(declined.status, declined.body(), call)
         except Refusal as refusal:
-            return _refused(refusal)
-        return Response(200, as_json(body))
+            return _answered(refusal.status, refusal.body(), call)
+        return _answered(200, body, call)
 
     def _call(self, request_id: str | None, *, account: str = "", caller: Caller | None = None) -> Call:
         return Call(
@@ -177,9 +178,19 @@ def _attempt(request: Request, call: Call, given: JsonObject) -> idempotency.Att
     return idempotency.Attempt.of(account=call.account, key=key, path=request.path, params=given)
 
 
+def _checked(given: JsonObject, route: Route, *, from_browser: bool) -> JsonObject:
+    if not from_browser:
+        return check(given, route.params)
+    return check(given, route.params, also=route.browser_params, nested=route.browser_types)
+
+
 def _check_version(version: str | None) -> None:
     if version not in (None, API_VERSION):
         raise Refusal(f"Invalid Stripe API version: {version}. The sandbox speaks {API_VERSION} only.")
+
+
+def _answered(status: int, body: JsonObject, call: Call) -> Response:
+    return Response(status, as_json(for_browser(body) if call.from_browser else body))
 
 
 def _refused(refusal: Refusal) -> Response:

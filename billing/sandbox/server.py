@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlsplit
 
+from billing.sandbox import bank
 from billing.sandbox.control import PREFIX, control
-from billing.sandbox.errors import ConnectionDropped, Refusal, missing_object
+from billing.sandbox.errors import ConnectionDropped, Refusal
 from billing.sandbox.messages import Request, Response, as_json
-from billing.sandbox.pages import answered_page, authentication_page, overview
+from billing.sandbox.pages import HTML, card_form_script, overview
 from billing.sandbox.registry import ROUTES
 from billing.sandbox.sandbox import Sandbox
 from billing.sandbox.store import JsonObject
@@ -23,10 +24,12 @@ logger = logging.getLogger(__name__)
 LOCAL_NAMES = ("127.0.0.1", "localhost")
 LARGEST_BODY = 1_000_000
 STOPS_WITHIN_SECONDS = 0.05
-BANK = f"{PREFIX}authenticate/"
-HTML = {
-    "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self' http: https:",
+SCRIPT = {
+    "Content-Type": "text/javascript; charset=utf-8",
+    "Access-Control-Allow-Origin": "*",
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -134,8 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
             return Response(204, "")
         if request.path == "/" and request.method == "GET":
             return Response(200, overview(sandbox), HTML)
-        if request.path.startswith(BANK):
-            return _bank(sandbox, request)
+        if request.path == "/stripe.js" and request.method == "GET":
+            return Response(200, card_form_script(), SCRIPT)
+        if request.path.startswith(bank.PREFIX):
+            return bank.answer(sandbox, request)
         if request.path.startswith(PREFIX):
             return _control(sandbox, request)
         return sandbox.handle(request)
@@ -158,28 +163,6 @@ def _control(sandbox: Sandbox, request: Request) -> Response:
     if request.method != "GET" and request.header("Content-Type") != "application/json":
         raise Refusal("Send JSON, with Content-Type: application/json.", status=415)
     return _json(control(sandbox, request.method, request.path, request.body))
-
-
-def _bank(sandbox: Sandbox, request: Request) -> Response:
-    """Show the stand-in for the bank's page, or take the cardholder's answer and lead the browser back."""
-    form = parse_qs(request.body if request.method == "POST" else request.query)
-    intent = _intent_with_secret(sandbox, request.path.removeprefix(BANK), form.get("client_secret", [""])[0])
-    if request.method != "POST":
-        return Response(200, authentication_page(intent), HTML)
-    way_back = ((intent["next_action"] or {}).get("redirect_to_url") or {}).get("return_url")
-    after = sandbox.authenticate(intent["id"], approve=form.get("answer") == ["approve"])
-    if not way_back:
-        return Response(200, answered_page(after["status"]), HTML)
-    kind, status = after["object"], "succeeded" if after["status"] == "succeeded" else "failed"
-    query = urlencode({kind: after["id"], f"{kind}_client_secret": after["client_secret"], "redirect_status": status})
-    return Response(303, "", {"Location": f"{way_back}{'&' if '?' in way_back else '?'}{query}"})
-
-
-def _intent_with_secret(sandbox: Sandbox, intent_id: str, secret: str) -> JsonObject:
-    intent = sandbox.store.find(intent_id)
-    if intent is None or not secret or intent.get("client_secret") != secret:
-        raise missing_object("intent", intent_id, param="intent", in_path=True)
-    return intent
 
 
 def _cors_headers(request: Request) -> dict[str, str]:

@@ -62,7 +62,8 @@ def _card_numbered(number: str) -> TestCard:
     if not digits.isdigit() or not passes_check_digit(digits):
         raise CardRefusal("Your card number is incorrect.", code="incorrect_number", param="card[number]")
     message = (
-        "Your card was declined. Your request was in test mode, but used a non test card. For a list of valid test"
-        " cards, visit: https://stripe.com/docs/testing."
+        "Your card was declined: the sandbox takes test cards only, never a real one. Use 4242 4242 4242 4242 (pays),"
+        " 4000 0000 0000 0002 (is declined), 4000 0000 0000 9995 (has insufficient funds) or 4000 0025 0000 3155 (asks"
+        " its holder to confirm)."
     )
-    raise CardRefusal(message, code="card_declined", decline_code="test_mode_live_card")
+    raise CardRefusal(message, code="card_declined", decline_code="test_mode_live_card", param="card[number]")

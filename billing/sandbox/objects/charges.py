@@ -1,4 +1,4 @@
-"""Charges: one attempt at a card, and the balance transaction of one that succeeded."""
+"""Charges: one attempt at a card, and the balance transaction of one whose money was taken."""
 
 from stripe.params import (
     BalanceTransactionRetrieveParams,
@@ -15,15 +15,19 @@ from billing.sandbox.store import JsonObject, Store
 
 
 def record(call: Call, intent: JsonObject, method: JsonObject, decline: Decline | None) -> JsonObject:
-    """Store the charge for the intent's amount, failed with a decline and succeeded without, and emit its event."""
+    """Store the charge for the intent's amount and emit its event: failed with a decline, succeeded without.
+
+    One that succeeds is captured at once, or only holds the amount when the intent is to be captured by hand.
+    """
     charge_id = new_id("ch")
-    transaction_id = None if decline else _credit(call, intent, charge_id)
+    captured = decline is None and intent["capture_method"] != "manual"
+    transaction_id = _credit(call, intent, charge_id, intent["amount"]) if captured else None
     charge = call.store.put(
         {
             "id": charge_id,
             "object": "charge",
             "amount": intent["amount"],
-            "amount_captured": 0 if decline else intent["amount"],
+            "amount_captured": intent["amount"] if captured else 0,
             "amount_refunded": 0,
             "application": None,
             "application_fee": None,
@@ -32,7 +36,7 @@ def record(call: Call, intent: JsonObject, method: JsonObject, decline: Decline 
             "balance_transaction": transaction_id,
             "billing_details": method["billing_details"],
             "calculated_statement_descriptor": "CANDELA SANDBOX",
-            "captured": decline is None,
+            "captured": captured,
             "created": call.now,
             "currency": intent["currency"],
             "customer": intent["customer"],
@@ -69,6 +73,25 @@ def record(call: Call, intent: JsonObject, method: JsonObject, decline: Decline 
     )
     emit(call, "charge.failed" if decline else "charge.succeeded", charge)
     return charge
+
+
+def capture(call: Call, charge_id: str, amount: int) -> None:
+    """Take `amount` minor units of what the charge holds, give the rest back to the card, and emit the event."""
+    charge = call.store.find(charge_id, "charge") or {}
+    changed = {
+        "amount_captured": amount,
+        "amount_refunded": charge["amount"] - amount,
+        "balance_transaction": _credit(call, charge, charge_id, amount),
+        "captured": True,
+    }
+    emit(call, "charge.captured", call.store.put({**charge, **changed}))
+
+
+def release(call: Call, charge_id: str) -> None:
+    """Give the whole of what the charge holds back to the card, and emit the event: to Stripe that is a refund."""
+    charge = call.store.find(charge_id, "charge") or {}
+    released = call.store.put({**charge, "amount_refunded": charge["amount"], "refunded": True})
+    emit(call, "charge.refunded", released)
 
 
 def _outcome(decline: Decline | None) -> JsonObject:
@@ -110,22 +133,25 @@ def _method_details(intent: JsonObject, method: JsonObject) -> JsonObject:
     return {"card": details, "type": "card"}
 
 
-def _credit(call: Call, intent: JsonObject, charge_id: str) -> str:
-    """Store the balance transaction of a successful charge (without fees) and return its id."""
+def _credit(call: Call, source: JsonObject, charge_id: str, amount: int) -> str:
+    """Store the balance transaction of a charge (without fees) and return its id.
+
+    `source` is the payment intent or charge whose currency and description it repeats; `amount` is in minor units.
+    """
     transaction = call.store.put(
         {
             "id": new_id("txn"),
             "object": "balance_transaction",
-            "amount": intent["amount"],
+            "amount": amount,
             "available_on": call.now + 2 * 86_400,
             "balance_type": "payments",
             "created": call.now,
-            "currency": intent["currency"],
-            "description": intent["description"],
+            "currency": source["currency"],
+            "description": source["description"],
             "exchange_rate": None,
             "fee": 0,
             "fee_details": [],
-            "net": intent["amount"],
+            "net": amount,
             "reporting_category": "charge",
             "source": charge_id,
             "status": "pending",

@@ -1,26 +1,27 @@
-"""What ties an invoice to its payment intent, and what becomes of the invoice when that is paid or fails."""
+"""What ties an invoice to its payment intents, and what becomes of the invoice when one is paid or fails."""
 
 from stripe.params import InvoicePaymentListParams, InvoicePaymentRetrieveParams
 
 from billing.sandbox.ids import new_id
 from billing.sandbox.listing import PAGING, embedded, filter_created, filter_equal, page
-from billing.sandbox.objects.events import emit
+from billing.sandbox.objects import payments
+from billing.sandbox.objects.events import emit, save_change
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject, Query, Store
 
 
-def open_payment(call: Call, invoice: JsonObject, intent: JsonObject) -> JsonObject:
-    """Store the invoice payment that waits for the intent to be paid."""
+def open_payment(call: Call, invoice: JsonObject, intent: JsonObject, *, is_default: bool) -> JsonObject:
+    """Store the invoice payment that waits for the intent to be paid; the default one is the invoice's own."""
     return call.store.put(
         {
             "id": new_id("inpay"),
             "object": "invoice_payment",
             "amount_paid": None,
-            "amount_requested": intent["amount"],
+            "amount_requested": min(intent["amount"], invoice["amount_remaining"]),
             "created": call.now,
             "currency": invoice["currency"],
             "invoice": invoice["id"],
-            "is_default": True,
+            "is_default": is_default,
             "livemode": False,
             "payment": {"payment_intent": intent["id"], "type": "payment_intent"},
             "status": "open",
@@ -36,18 +37,36 @@ def of_intent(store: Store, intent_id: str) -> JsonObject | None:
     return found[0] if found else None
 
 
+def attached(store: Store, invoice_id: str, *statuses: str) -> list[JsonObject]:
+    """Return the payments in one of the statuses that somebody attached to the invoice, newest first."""
+    payments = store.select(Query("invoice_payment").where("invoice = ?", invoice_id).equals("is_default", False))
+    return [payment for payment in payments if payment["status"] in statuses]
+
+
+def _default_of(store: Store, invoice_id: str) -> JsonObject | None:
+    found = store.select(Query("invoice_payment").where("invoice = ?", invoice_id).equals("is_default", True), limit=1)
+    return found[0] if found else None
+
+
 def intent_of(store: Store, invoice_id: str) -> JsonObject | None:
-    """Return the payment intent that collects this invoice, or None."""
-    payments = store.select(Query("invoice_payment").where("invoice = ?", invoice_id), limit=1)
-    return store.find(payments[0]["payment"]["payment_intent"]) if payments else None
+    """Return the invoice's own payment intent, which collects what remains to be paid, or None."""
+    payment = _default_of(store, invoice_id)
+    return store.find(payment["payment"]["payment_intent"]) if payment else None
 
 
-def cancel_payment(call: Call, invoice_id: str) -> None:
-    """Cancel the open payment of an invoice that is not to be collected any more."""
-    query = Query("invoice_payment").where("invoice = ?", invoice_id).equals("status", "open")
-    for payment in call.store.select(query):
-        transitions = {**payment["status_transitions"], "canceled_at": call.now}
-        call.store.put({**payment, "status": "canceled", "status_transitions": transitions})
+def cancel_payment(call: Call, payment: JsonObject) -> None:
+    """Store the invoice payment as canceled; its intent is the caller's to cancel."""
+    transitions = {**payment["status_transitions"], "canceled_at": call.now}
+    call.store.put({**payment, "status": "canceled", "status_transitions": transitions})
+
+
+def stop_collecting(call: Call, invoice_id: str, reason: str) -> None:
+    """Cancel the invoice's own payment and its intent, where they are still open."""
+    payment = _default_of(call.store, invoice_id)
+    intent = intent_of(call.store, invoice_id)
+    if payment and intent and payment["status"] == "open":
+        payments.cancel(call, intent, reason)
+        cancel_payment(call, payment)
 
 
 def follow(call: Call, intent: JsonObject, *, failed: bool) -> JsonObject | None:
@@ -56,19 +75,41 @@ def follow(call: Call, intent: JsonObject, *, failed: bool) -> JsonObject | None
     invoice = call.store.find(payment["invoice"], "invoice") if payment else None
     if payment is None or invoice is None:
         return None
-    invoice = {**invoice, "attempted": True, "attempt_count": invoice["attempt_count"] + 1}
+    if payment["is_default"]:
+        invoice = call.store.put({**invoice, "attempted": True, "attempt_count": invoice["attempt_count"] + 1})
     if intent["status"] == "succeeded":
-        _settle_payment(call, payment, intent)
-        return mark_paid(call, invoice, amount_paid=intent["amount_received"])
-    invoice = call.store.put(invoice)
+        return credit(call, invoice, payment, intent["amount_received"])
+    if intent["status"] == "requires_capture":
+        return invoice
     if not failed:
         emit(call, "invoice.payment_action_required", invoice)
     emit(call, "invoice.payment_failed", invoice)
     return invoice
 
 
+def credit(call: Call, invoice: JsonObject, payment: JsonObject, received: int) -> JsonObject:
+    """Credit the minor units that a payment brought, and return the invoice: paid once nothing remains.
+
+    What is more than remains becomes a credit on the customer's balance.
+    """
+    credited = min(received, invoice["amount_remaining"])
+    _settle(call, payment, credited)
+    amount_paid = invoice["amount_paid"] + credited
+    changes = {"amount_paid": amount_paid, "amount_remaining": invoice["amount_due"] - amount_paid}
+    if credited < received:
+        _put_on_balance(call, invoice["customer"], received - credited)
+        changes["amount_overpaid"] = invoice["amount_overpaid"] + received - credited
+    if invoice["status"] == "paid" or changes["amount_remaining"]:
+        after = save_change(call, "invoice.updated", invoice, changes)
+        _ask_for_the_rest(call, after)
+        return after
+    if not payment["is_default"]:
+        stop_collecting(call, invoice["id"], "automatic")
+    return mark_paid(call, {**invoice, **changes}, amount_paid=amount_paid)
+
+
 def mark_paid(call: Call, invoice: JsonObject, *, amount_paid: int) -> JsonObject:
-    """Store the invoice as paid, with the minor units that came in, and emit its events."""
+    """Store the invoice as paid, with the minor units that came in for it, and emit its events."""
     paid = call.store.put(
         {
             **invoice,
@@ -82,13 +123,29 @@ def mark_paid(call: Call, invoice: JsonObject, *, amount_paid: int) -> JsonObjec
     )
     emit(call, "invoice.paid", paid)
     emit(call, "invoice.payment_succeeded", paid)
+    if paid["amount_overpaid"]:
+        emit(call, "invoice.overpaid", paid)
     return paid
 
 
-def _settle_payment(call: Call, payment: JsonObject, intent: JsonObject) -> None:
+def _settle(call: Call, payment: JsonObject, credited: int) -> None:
     transitions = {**payment["status_transitions"], "paid_at": call.now}
-    settled = {"amount_paid": intent["amount_received"], "status": "paid", "status_transitions": transitions}
+    settled = {"amount_paid": credited, "status": "paid", "status_transitions": transitions}
     emit(call, "invoice_payment.paid", call.store.put({**payment, **settled}))
+
+
+def _put_on_balance(call: Call, customer_id: str, amount: int) -> None:
+    """Lower the customer's balance by the amount: a negative balance is what the customer has to its credit."""
+    customer = call.store.find(customer_id, "customer") or {}
+    save_change(call, "customer.updated", customer, {"balance": customer["balance"] - amount})
+
+
+def _ask_for_the_rest(call: Call, invoice: JsonObject) -> None:
+    """Keep the invoice's own payment at what remains after a part was paid otherwise."""
+    payment, intent = _default_of(call.store, invoice["id"]), intent_of(call.store, invoice["id"])
+    if payment and intent and payment["status"] == "open":
+        call.store.put({**payment, "amount_requested": invoice["amount_remaining"]})
+        call.store.put({**intent, "amount": invoice["amount_remaining"]})
 
 
 def _list(call: Call) -> JsonObject:

@@ -11,7 +11,7 @@ from billing.sandbox.errors import CardRefusal, Refusal
 from billing.sandbox.objects import invoice_payments, invoice_totals, payments
 from billing.sandbox.objects.events import emit, save_change
 from billing.sandbox.objects.invoices import about_customer, refuse_auto_advance, requested
-from billing.sandbox.objects.payment_intents import cancel_intent, new_intent
+from billing.sandbox.objects.payment_intents import new_intent
 from billing.sandbox.objects.payment_methods import in_use
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject
@@ -66,7 +66,7 @@ def _ask_for_payment(call: Call, invoice: JsonObject) -> None:
         customer=invoice["customer"],
         description=invoice["description"] or f"Payment for Invoice {invoice['number']}",
     )
-    invoice_payments.open_payment(call, invoice, intent)
+    invoice_payments.open_payment(call, invoice, intent, is_default=True)
 
 
 def _pay(call: Call) -> JsonObject:
@@ -116,16 +116,9 @@ def _paying_method(call: Call, invoice: JsonObject) -> JsonObject:
 
 def _pay_elsewhere(call: Call, invoice: JsonObject) -> JsonObject:
     """Record that the invoice was paid outside Stripe: nothing is charged."""
-    _stop_collecting(call, invoice, "abandoned")
-    due = invoice["amount_due"]
-    return invoice_payments.mark_paid(call, {**invoice, "amount_paid_off_stripe": due}, amount_paid=due)
-
-
-def _stop_collecting(call: Call, invoice: JsonObject, reason: str) -> None:
-    intent = invoice_payments.intent_of(call.store, invoice["id"])
-    if intent is not None:
-        cancel_intent(call, intent, reason)
-        invoice_payments.cancel_payment(call, invoice["id"])
+    invoice_payments.stop_collecting(call, invoice["id"], "abandoned")
+    elsewhere = {"amount_paid_off_stripe": invoice["amount_remaining"]}
+    return invoice_payments.mark_paid(call, {**invoice, **elsewhere}, amount_paid=invoice["amount_due"])
 
 
 def _void(call: Call) -> JsonObject:
@@ -133,7 +126,8 @@ def _void(call: Call) -> JsonObject:
     if invoice["status"] not in COLLECTABLE:
         message = f"You can only void an open or uncollectible invoice; this one is {invoice['status']}."
         raise Refusal(message, code="invoice_not_editable", param="invoice")
-    _stop_collecting(call, invoice, "void_invoice")
+    _refuse_attached(call, invoice, "void", "open", "paid")
+    invoice_payments.stop_collecting(call, invoice["id"], "void_invoice")
     return _move(call, invoice, "void", "voided_at", "invoice.voided")
 
 
@@ -142,7 +136,17 @@ def _mark_uncollectible(call: Call) -> JsonObject:
     if invoice["status"] != "open":
         message = f"You can only mark an open invoice as uncollectible; this one is {invoice['status']}."
         raise Refusal(message, code="invoice_not_editable", param="invoice")
+    _refuse_attached(call, invoice, "mark as uncollectible", "open")
     return _move(call, invoice, "uncollectible", "marked_uncollectible_at", "invoice.marked_uncollectible")
+
+
+def _refuse_attached(call: Call, invoice: JsonObject, verb: str, *statuses: str) -> None:
+    """Raise Refusal (400) while the invoice has attached payments in one of the statuses."""
+    found = invoice_payments.attached(call.store, invoice["id"], *statuses)
+    if found:
+        intent_id, status = found[0]["payment"]["payment_intent"], found[0]["status"]
+        message = f"You cannot {verb} this invoice: the PaymentIntent {intent_id} is attached to it and {status}."
+        raise Refusal(message, code="invoice_not_editable", param="invoice")
 
 
 def _move(call: Call, invoice: JsonObject, status: str, moment: str, event_type: str) -> JsonObject:

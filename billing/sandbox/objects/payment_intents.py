@@ -8,15 +8,15 @@ from stripe.params import (
     PaymentIntentCreateParams,
     PaymentIntentListParams,
     PaymentIntentRetrieveParams,
+    PaymentMethodCreateParams,
 )
 
 from billing.sandbox.errors import Refusal, missing_object
 from billing.sandbox.ids import new_client_secret, new_id
 from billing.sandbox.listing import PAGING, lister
-from billing.sandbox.objects import invoice_payments, money, payments
+from billing.sandbox.objects import invoice_payments, money, payment_methods, payments
 from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.metadata import merged
-from billing.sandbox.objects.payment_methods import resolve
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject
 
@@ -82,14 +82,6 @@ def new_intent(call: Call, *, amount: int, currency: str, customer: str | None, 
     return stored
 
 
-def cancel_intent(call: Call, intent: JsonObject, reason: str | None) -> JsonObject:
-    """Cancel an intent that is not paid, and emit its event."""
-    changed = {"canceled_at": call.now, "cancellation_reason": reason, "next_action": None, "status": "canceled"}
-    canceled = call.store.put({**intent, **changed})
-    emit(call, "payment_intent.canceled", canceled)
-    return canceled
-
-
 def require_secret(call: Call, intent: JsonObject) -> None:
     """Raise Refusal (404) when a browser, or anybody with a secret, does not know this intent's secret."""
     given = call.params.get("client_secret")
@@ -110,6 +102,7 @@ def _create(call: Call) -> JsonObject:
         amount=amount,
         currency=currency,
         customer=customer["id"] if customer else None,
+        capture_method=call.value("capture_method", "automatic"),
         metadata=merged({}, call.params.get("metadata")),
         payment_method=method["id"] if method else None,
         status="requires_confirmation" if method else "requires_payment_method",
@@ -129,9 +122,11 @@ def _method_choice(call: Call) -> JsonObject:
 
 
 def _chosen_method(call: Call, customer_id: str | None) -> JsonObject | None:
+    if call.from_browser and call.value("payment_method_data"):
+        return payment_methods.make(call, call.value("payment_method_data"))
     if not call.value("payment_method"):
         return None
-    method = resolve(call, call.value("payment_method"))
+    method = payment_methods.resolve(call, call.value("payment_method"))
     if method["customer"] not in (None, customer_id):
         message = (
             f"The PaymentMethod {method['id']} belongs to the Customer {method['customer']}. Please include the"
@@ -186,7 +181,7 @@ def _confirm(call: Call) -> JsonObject:
     kept = {name: call.value(name) for name in ("receipt_email", "setup_future_usage") if name in call.params}
     method = _chosen_method(call, intent["customer"])
     if method is None and intent["payment_method"]:
-        method = resolve(call, intent["payment_method"])
+        method = payment_methods.resolve(call, intent["payment_method"])
     return _confirm_intent(call, {**intent, **kept}, method)
 
 
@@ -195,14 +190,18 @@ def _cancel(call: Call) -> JsonObject:
     if intent["status"] in ("succeeded", "canceled"):
         message = f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}."
         raise Refusal(message, code="payment_intent_unexpected_state", payment_intent=intent)
-    if invoice_payments.of_intent(call.store, intent["id"]):
+    payment = invoice_payments.of_intent(call.store, intent["id"])
+    if payment and payment["is_default"]:
         message = "You cannot cancel this PaymentIntent because it belongs to an invoice. Void the invoice instead."
         raise Refusal(message, code="payment_intent_unexpected_state", payment_intent=intent)
-    return cancel_intent(call, intent, call.value("cancellation_reason"))
+    if payment:
+        invoice_payments.cancel_payment(call, payment)
+    return payments.cancel(call, intent, call.value("cancellation_reason"))
 
 
 CREATING = (
     "amount",
+    "capture_method",
     "currency",
     "customer",
     "confirm",
@@ -241,6 +240,7 @@ ROUTES = [
         CONFIRMING,
         browser=True,
         browser_params=("client_secret", "key", "expected_payment_method_type"),
+        browser_types={"payment_method_data": PaymentMethodCreateParams},
     ),
     Route("POST", "/v1/payment_intents/{id}/cancel", _cancel, PaymentIntentCancelParams, ("cancellation_reason",)),
 ]

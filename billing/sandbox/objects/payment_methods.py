@@ -37,7 +37,7 @@ def resolve(call: Call, method_id: str, *, param: str = "payment_method", in_pat
     Raises Refusal for an unknown id.
     """
     if method_id in BY_TOKEN and method_id.startswith("pm_card_"):
-        return _make(call, BY_TOKEN[method_id], {"exp_month": 12, "exp_year": year_of(call.now) + 3})
+        return _store(call, BY_TOKEN[method_id], {"exp_month": 12, "exp_year": year_of(call.now) + 3}, {})
     found = call.store.find(method_id, "payment_method")
     if found is None:
         raise missing_object("PaymentMethod", method_id, param=param, in_path=in_path)
@@ -81,18 +81,31 @@ def declined(decline: Decline, **details: Any) -> CardRefusal:
     return CardRefusal(decline.message, code=decline.code, decline_code=decline.reason, **details)
 
 
-def _make(call: Call, card: TestCard, given: JsonObject) -> JsonObject:
-    method = {
+def make(call: Call, data: JsonObject) -> JsonObject:
+    """Store and return the payment method that `data` describes, as the parameters of its creation do.
+
+    Raises Refusal for one that is no card, and CardRefusal (402) for a card that is no test card.
+    """
+    kind = data.get("type") or "card"
+    if kind != "card":
+        raise not_in_the_sandbox(f"type={kind}")
+    if not data.get("card"):
+        raise Refusal("Missing required param: card.", code="parameter_missing", param="card")
+    return _store(call, *read(data["card"], year_of(call.now)), data)
+
+
+def _store(call: Call, card: TestCard, given: JsonObject, data: JsonObject) -> JsonObject:
+    method: JsonObject = {
         "id": new_id("pm"),
         "object": "payment_method",
-        "allow_redisplay": call.value("allow_redisplay", "unspecified"),
-        "billing_details": _billing_details(call.value("billing_details")),
+        "allow_redisplay": data.get("allow_redisplay") or "unspecified",
+        "billing_details": _billing_details(data.get("billing_details")),
         "card": shown(card, given),
         "created": call.now,
         "customer": None,
         "customer_account": None,
         "livemode": False,
-        "metadata": {},
+        "metadata": merged({}, data.get("metadata")),
         "type": "card",
     }
     call.store.hide(method["id"], {"number": card.number})
@@ -107,14 +120,7 @@ def _billing_details(given: Any) -> JsonObject:
 
 
 def _create(call: Call) -> JsonObject:
-    kind = call.value("type", "card")
-    if kind != "card":
-        raise not_in_the_sandbox(f"type={kind}")
-    given = call.value("card")
-    if not given:
-        raise Refusal("Missing required param: card.", code="parameter_missing", param="card")
-    method = _make(call, *read(given, year_of(call.now)))
-    return call.store.put({**method, "metadata": merged({}, call.params.get("metadata"))})
+    return make(call, call.params)
 
 
 def _retrieve(call: Call) -> JsonObject:

@@ -1,6 +1,8 @@
-"""Attempts at a card: what happens to a payment intent when it is confirmed, and to a setup intent likewise."""
+"""Attempts at a card: what happens to a payment intent when it is confirmed, and how it ends without payment."""
 
-from billing.sandbox.errors import CardRefusal
+from urllib.parse import urlsplit
+
+from billing.sandbox.errors import CardRefusal, Refusal
 from billing.sandbox.objects import charges
 from billing.sandbox.objects.cards import AUTHENTICATION_REQUIRED, Authentication, Decline, TestCard
 from billing.sandbox.objects.events import emit
@@ -13,7 +15,7 @@ Outcome = tuple[JsonObject, CardRefusal | None]
 
 
 def attempt(call: Call, intent: JsonObject, method: JsonObject, *, off_session: bool, pause: bool = False) -> Outcome:
-    """Charge the intent's amount to the card, off session (the cardholder is away) or on.
+    """Charge the intent's amount to the card, off session (the cardholder is away) or on; hold it if capture is manual.
 
     A card that wants authentication makes the intent wait for it (`requires_action`) on session. Off session it is a
     decline, unless `pause` says to wait all the same, as invoices do.
@@ -29,7 +31,7 @@ def attempt(call: Call, intent: JsonObject, method: JsonObject, *, off_session: 
 def charge(call: Call, intent: JsonObject, method: JsonObject) -> Outcome:
     """Charge the card, whose holder has authenticated where that was needed."""
     decline = card_of(call, method).decline
-    return _decline(call, intent, method, decline) if decline else (_succeed(call, intent, method), None)
+    return _decline(call, intent, method, decline) if decline else (_approve(call, intent, method), None)
 
 
 def fail_authentication(call: Call, intent: JsonObject) -> JsonObject:
@@ -54,11 +56,23 @@ def _wants_authentication(call: Call, card: TestCard, method: JsonObject, off_se
 
 
 def next_action(call: Call, intent: JsonObject, return_url: str | None) -> JsonObject:
-    """Return how the cardholder gets to our stand-in for the bank's page: by redirect when there is a way back."""
+    """Return how the cardholder gets to our stand-in for the bank's page: by redirect when there is a way back.
+
+    Raises Refusal (400) for a way back that is no web address.
+    """
     url = f"{call.public_url}/_sandbox/authenticate/{intent['id']}?client_secret={intent['client_secret']}"
+    call.store.hide(intent["id"], {"return_url": return_url})
     if return_url:
+        _check_way_back(return_url)
         return {"redirect_to_url": {"return_url": return_url, "url": url}, "type": "redirect_to_url"}
     return {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": url}}
+
+
+def _check_way_back(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
+        message = f"Invalid return_url: {url!r} is no address that starts with http:// or https://."
+        raise Refusal(message, code="url_invalid", param="return_url")
 
 
 def _wait_for_cardholder(call: Call, intent: JsonObject, method: JsonObject) -> JsonObject:
@@ -69,19 +83,39 @@ def _wait_for_cardholder(call: Call, intent: JsonObject, method: JsonObject) -> 
     return waiting
 
 
-def _succeed(call: Call, intent: JsonObject, method: JsonObject) -> JsonObject:
+def cancel(call: Call, intent: JsonObject, reason: str | None) -> JsonObject:
+    """Cancel an intent that is not paid, release what it holds on the card, and emit its event."""
+    if intent["status"] == "requires_capture":
+        charges.release(call, intent["latest_charge"])
+    changed = {
+        "amount_capturable": 0,
+        "canceled_at": call.now,
+        "cancellation_reason": reason,
+        "next_action": None,
+        "status": "canceled",
+    }
+    canceled = call.store.put({**intent, **changed})
+    emit(call, "payment_intent.canceled", canceled)
+    return canceled
+
+
+def _approve(call: Call, intent: JsonObject, method: JsonObject) -> JsonObject:
     made = charges.record(call, intent, method, None)
     if intent["setup_future_usage"] and intent["customer"]:
         _keep_for_later(call, method, intent["customer"])
     changed = {
-        "amount_received": intent["amount"],
         "last_payment_error": None,
         "latest_charge": made["id"],
         "next_action": None,
         "payment_method": method["id"],
-        "status": "succeeded",
     }
-    paid = call.store.put({**intent, **changed})
+    if intent["capture_method"] == "manual":
+        held = call.store.put(
+            {**intent, **changed, "amount_capturable": intent["amount"], "status": "requires_capture"}
+        )
+        emit(call, "payment_intent.amount_capturable_updated", held)
+        return held
+    paid = call.store.put({**intent, **changed, "amount_received": intent["amount"], "status": "succeeded"})
     emit(call, "payment_intent.succeeded", paid)
     return paid
 

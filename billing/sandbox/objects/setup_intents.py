@@ -1,6 +1,7 @@
 """Setup intents: a card saved for later, with its holder's consent."""
 
 from stripe.params import (
+    PaymentMethodCreateParams,
     SetupIntentCancelParams,
     SetupIntentConfirmParams,
     SetupIntentCreateParams,
@@ -15,7 +16,7 @@ from billing.sandbox.objects.cards import Authentication
 from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.metadata import merged
 from billing.sandbox.objects.payment_intents import require_secret
-from billing.sandbox.objects.payment_methods import attach_to, card_of, declined, resolve
+from billing.sandbox.objects.payment_methods import attach_to, card_of, declined, make, resolve
 from billing.sandbox.objects.payments import next_action
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject
@@ -139,7 +140,9 @@ def _require_open(intent: JsonObject, verb: str) -> None:
 def _confirm(call: Call) -> JsonObject:
     intent = _retrieve(call)
     _require_open(intent, "confirm")
-    if call.value("payment_method"):
+    if call.from_browser and call.value("payment_method_data"):
+        intent = {**intent, "payment_method": make(call, call.value("payment_method_data"))["id"]}
+    elif call.value("payment_method"):
         intent = {**intent, "payment_method": resolve(call, call.value("payment_method"))["id"]}
     return _confirm_intent(call, intent)
 
@@ -190,6 +193,7 @@ ROUTES = [
         CONFIRMING,
         browser=True,
         browser_params=("client_secret", "key", "expected_payment_method_type"),
+        browser_types={"payment_method_data": PaymentMethodCreateParams},
     ),
     Route("POST", "/v1/setup_intents/{id}/cancel", _cancel, SetupIntentCancelParams, ("cancellation_reason",)),
 ]

@@ -1,13 +1,16 @@
-"""A sandbox in memory, the real stripe library in front of it, and a receiver of its webhooks."""
+"""A sandbox in memory or behind a socket, the real stripe library in front of it, and a receiver of its webhooks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPMessage
+from urllib.parse import urlsplit
 
 import pytest
 import stripe
 
 from billing.sandbox import Clock, Sandbox
 from billing.sandbox.http_client import SandboxClient
+from billing.sandbox.server import SandboxServer
 
 SECRET_KEY = "sk_test_candela"
 NOON = 1_790_000_000
@@ -70,6 +73,33 @@ def customer(stripe_api: stripe.StripeClient) -> stripe.Customer:
 @pytest.fixture
 def visa(stripe_api: stripe.StripeClient, customer: stripe.Customer) -> stripe.PaymentMethod:
     return stripe_api.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    sandbox = Sandbox()
+    with SandboxServer(sandbox) as server:
+        yield server
+    sandbox.close()
+
+
+@pytest.fixture
+def remote(server: SandboxServer) -> stripe.StripeClient:
+    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": server.url}, max_network_retries=0)
+
+
+def call(
+    server: SandboxServer, method: str, path: str, body: str = "", headers: dict[str, str] | None = None
+) -> tuple[int, HTTPMessage, str]:
+    """Return status, headers and text of one plain HTTP request."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+    try:
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read().decode()
+    finally:
+        connection.close()
 
 
 def client_of(sandbox: Sandbox, key: str = SECRET_KEY) -> stripe.StripeClient:

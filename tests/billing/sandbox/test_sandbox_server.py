@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from http.client import HTTPConnection, RemoteDisconnected
+from http.client import RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlencode, urlsplit
 
@@ -16,34 +16,9 @@ import stripe
 from billing.sandbox import Sandbox
 from billing.sandbox.server import SandboxServer
 
-from .conftest import SECRET_KEY
+from .conftest import SECRET_KEY, call
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    sandbox = Sandbox()
-    with SandboxServer(sandbox) as server:
-        yield server
-    sandbox.close()
-
-
-@pytest.fixture
-def remote(server):
-    return stripe.StripeClient(SECRET_KEY, base_addresses={"api": server.url}, max_network_retries=0)
-
-
-def call(server, method, path, body="", headers=None):
-    """Return status, headers and text of one plain HTTP request."""
-    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=10)
-    try:
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read().decode()
-    finally:
-        connection.close()
 
 
 def test_answers_the_library_at_its_api_base(server, monkeypatch):
