@@ -6,19 +6,73 @@ released instead. Each step may run again, late, or twice at the same time.
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 
 from billing import gateway
+from billing.checkout_sessions import CheckoutSession
 from billing.exchange import CustomerToSend, Intent, IntentProgress
 from billing.models import Checkout, CheckoutStatus
 from billing.services import checkout as rules
+from billing.services.buyers import Buyer
 from billing.services.collect import AmountMismatch
 from billing.services.park import park_customer
 from billing.services.send import record_stripe_customer
+from billing.stripe_refusals import PaymentProviderUnavailable, refusals_of_stripe
+from plans.models import Price
+from plans.refusals import Refusal
+from plans.services.on_sale import find_price_on_sale, find_price_to_agree
+from plans.services.subscriptions import AlreadySubscribed
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A checkout that was begun: with an `intent` for the buyer's browser to confirm, or with a subscription."""
+
+    checkout: Checkout
+    intent: Intent | None
+
+
+class CheckoutEnded(Refusal):
+    """The checkout came to its end without a subscription."""
+
+    code = "checkout_ended"
+    status = 409
+
+
+def price_for(session: CheckoutSession, price_id: str) -> Price:
+    """Return the price that a buyer may subscribe at: one on sale, or the one that his session names."""
+    if session.price and session.price == price_id:
+        return find_price_to_agree(price_id)
+    return find_price_on_sale(price_id)
+
+
+def start(*, buyer: Buyer, price: Price, at: datetime) -> Started:
+    """Begin a buyer's checkout, or find the one that is open or led to his subscription.
+
+    Raises AlreadySubscribed, CheckoutEnded, and what refusals_of_stripe raises.
+    """
+    done = rules.find_completed_checkout(buyer.key)
+    if done is not None and done.price_id == price.pk:
+        return Started(checkout=done, intent=None)
+    if done is not None:
+        raise AlreadySubscribed(f"You are subscribed to {done.price.plan.name} already.")
+    checkout = rules.open_checkout(buyer=buyer, price=price, at=at)
+    if checkout.intent_type and not publishable_key():
+        raise PaymentProviderUnavailable(
+            "Cards cannot be taken: this installation has STRIPE_SECRET_KEY but not STRIPE_PUBLIC_KEY."
+        )
+    with refusals_of_stripe():
+        intent = begin(checkout, at=at)
+    if intent is None:
+        checkout = rules.find_checkout(public_id=checkout.public_id)
+        if checkout.status != CheckoutStatus.SUBSCRIBED:
+            raise CheckoutEnded(checkout.error_message, details={"reason": checkout.error_code})
+    return Started(checkout=checkout, intent=intent)
 
 
 def begin(checkout: Checkout, *, at: datetime) -> Intent | None:
@@ -132,3 +186,26 @@ def _take(checkout: Checkout, intent: Intent, at: datetime) -> Checkout:
 def publishable_key() -> str:
     """Return the key with which a browser talks to Stripe, or to the sandbox. Empty where none is configured."""
     return gateway.SANDBOX_PUBLISHABLE_KEY if gateway.uses_sandbox() else settings.STRIPE_PUBLIC_KEY
+
+
+def stripe_script() -> str:
+    """Return the address of the script that draws the card form: Stripe's, or the sandbox's stand-in for it.
+
+    Stripe names its scripts after the releases of its API.
+    """
+    if gateway.uses_sandbox():
+        return f"{gateway.sandbox_url()}/stripe.js"
+    return f"https://js.stripe.com/{settings.STRIPE_API_VERSION.rpartition('.')[2]}/stripe.js"
+
+
+def stripe_sources() -> dict[str, list[str]]:
+    """Return what a content security policy has to allow for the card form."""
+    if gateway.uses_sandbox():
+        sandbox = gateway.sandbox_url() or ""
+        return {"script-src": [sandbox], "connect-src": [sandbox]}
+    return {
+        "script-src": ["https://js.stripe.com", "https://*.js.stripe.com"],
+        "frame-src": ["https://js.stripe.com", "https://*.js.stripe.com", "https://hooks.stripe.com"],
+        "connect-src": ["https://api.stripe.com"],
+        "img-src": ["https://*.stripe.com"],
+    }

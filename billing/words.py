@@ -5,7 +5,8 @@ from typing import Any
 
 from rest_framework import serializers
 
-from billing.models import Invoice, InvoiceLine, Payment, PaymentMethod
+from billing.exchange import Intent
+from billing.models import Checkout, Invoice, InvoiceLine, Payment, PaymentMethod
 from billing.models.invoices import InvoiceStatus
 from billing.models.payments import PaymentMethodStatus
 from plans.models.customers import OrgRole
@@ -81,6 +82,24 @@ def typed_profile(body: dict[str, Any]) -> dict[str, Any]:
         "billing_state_province": body.get("customerStateProvince"),
         "customer_organization_id": organization,
         "org_role": OrgRole.PRIMARY if organization else None,
+    }
+
+
+def started_words(checkout: Checkout, intent: Intent | None, *, stripe_key: str) -> dict[str, Any]:
+    """Shape the answer of payment-init: what a browser confirms, or the subscription that needs nothing more."""
+    if intent is not None:
+        return {
+            "stripePublishableKey": stripe_key,
+            "clientSecret": intent.client_secret,
+            "intentId": intent.id,
+            "intentType": checkout.intent_type,
+            "checkoutId": checkout.public_id,
+        }
+    assert checkout.subscription is not None
+    return {
+        "message": "Subscription created",
+        "subscription_id": checkout.subscription.public_id,
+        "checkoutId": checkout.public_id,
     }
 
 

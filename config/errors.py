@@ -162,14 +162,14 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer an unknown path."""
     if is_api(request):
         return unknown_path(request)
-    return defaults.page_not_found(request, exception)
+    return defaults.page_not_found(request, exception, template_name="pages/not_found.html")
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
     """Answer an exception raised outside the views, by a middleware; Django has logged it."""
     if is_api(request):
         return _internal_error_response(getattr(request, "request_id", None))
-    return defaults.server_error(request)
+    return defaults.server_error(request, template_name="pages/broken.html")
 
 
 def _internal_error_response(request_id: str | None) -> HttpResponse:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from csp.constants import NONE, SELF
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -51,6 +52,7 @@ MIDDLEWARE = [
     "config.guard.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -68,6 +70,23 @@ CSRF_COOKIE_SECURE = IS_HTTPS
 SECURE_HSTS_SECONDS = 30 * 24 * 3600 if IS_HTTPS else 0
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
+# For the pages of visitors and customers: nothing but what this server serves, and nothing inline. The admin has inline
+# scripts, and what answers programs has no use for it.
+CONTENT_SECURITY_POLICY: dict[str, Any] = {
+    "EXCLUDE_URL_PREFIXES": ["/admin/", "/v1/", "/stripe/"],
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    },
+}
+
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 APPEND_SLASH = False
@@ -83,6 +102,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "plans.views.merchant",
             ],
         },
     },
@@ -213,6 +233,7 @@ Q_CLUSTER: dict[str, Any] = {
 # A sweep asks the tables what is due, so it matters little when it runs and not at all whether it runs twice.
 SCHEDULES: list[dict[str, Any]] = [
     {"name": "candela: books", "func": "billing.jobs.sweep_books", "minutes": 1},
+    {"name": "candela: checkout", "func": "billing.jobs.sweep_checkout", "minutes": 1},
     {"name": "candela: send", "func": "billing.jobs.sweep_send", "minutes": 1},
     {"name": "candela: collect", "func": "billing.jobs.sweep_collect", "minutes": 1},
     {"name": "candela: inbox", "func": "billing.jobs.sweep_inbox", "minutes": 1},

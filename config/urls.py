@@ -3,8 +3,11 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from billing.views.checkout import checkout_page, checkout_result_page
+from billing.views.invoices import invoice_page
 from billing.webhooks import stripe_webhook
 from config import api
+from plans.views import pricing_page
 
 handler400 = "config.errors.handler400"
 handler403 = "config.errors.handler403"
@@ -26,5 +29,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", api.healthz),
     path("v1/", include(v1_patterns)),
     path("stripe/webhook/<uuid:uuid>", stripe_webhook),
+    path("pricing", pricing_page, name="pricing"),
+    path("pricing/<slug:slug>", pricing_page, name="pricing-table"),
+    path("checkout", checkout_page, name="checkout"),
+    path("checkout/<str:public_id>", checkout_result_page, name="checkout-result"),
+    path("invoices/<str:token>", invoice_page, name="invoice-page"),
     path("admin/", admin.site.urls),
 ]

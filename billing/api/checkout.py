@@ -1,7 +1,6 @@
 """The doors of the checkout: sessions for known customers, and what a browser calls to subscribe and pay."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -12,19 +11,16 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing import checkouts, gateway
-from billing.api.refusals import PaymentProviderUnavailable, refusals_of_stripe
 from billing.checkout_sessions import CheckoutSession, read_session, sign_session
-from billing.models import Checkout, CheckoutStatus
+from billing.models import Checkout
 from billing.services.buyers import Buyer, known_buyer, new_buyer
-from billing.services.checkout import find_checkout, find_completed_checkout, open_checkout
-from billing.words import NewCheckoutSession, PaymentInit, typed_profile
-from plans.models import Price
+from billing.services.checkout import find_checkout
+from billing.words import NewCheckoutSession, PaymentInit, started_words, typed_profile
 from plans.query import boolean_parameter
-from plans.refusals import InvalidInput, Refusal
+from plans.refusals import InvalidInput
 from plans.serializers.reading import read
 from plans.services.customers import find_customer
-from plans.services.on_sale import find_price_on_sale, find_price_to_agree
-from plans.services.subscriptions import AlreadySubscribed
+from plans.services.on_sale import find_price_to_agree
 
 
 class CheckoutSessionView(APIView):
@@ -63,11 +59,11 @@ class PaymentInitView(APIView):
         body = read(PaymentInit, request.data)
         token = body.get("checkoutSession")
         session = read_session(token, at=at) if token else CheckoutSession()
-        price = price_for(session, body["priceId"])
+        price = checkouts.price_for(session, body["priceId"])
         if body.get("planId") not in (None, "", price.plan.public_id, price.plan.stable_plan_id):
             raise InvalidInput.at("planId", "is not the plan of this price.")
-        buyer = _buyer(session, body)
-        return Response(_begin(buyer, price, at))
+        started = checkouts.start(buyer=_buyer(session, body), price=price, at=at)
+        return Response(started_words(started.checkout, started.intent, stripe_key=checkouts.publishable_key()))
 
 
 class PaymentStatusView(APIView):
@@ -87,14 +83,7 @@ class PaymentStatusView(APIView):
         except gateway.StripeRefused as refused:
             checkout = find_checkout(intent_id=intent_id)
             error = str(refused)
-        return status_answer(checkout, error)
-
-
-def price_for(session: CheckoutSession, price_id: str) -> Price:
-    """Return the price that a buyer may subscribe at: one on sale, or the one that his session names."""
-    if session.price and session.price == price_id:
-        return find_price_to_agree(price_id)
-    return find_price_on_sale(price_id)
+        return _status_answer(checkout, error)
 
 
 def _buyer(session: CheckoutSession, body: Mapping[str, Any]) -> Buyer:
@@ -111,53 +100,7 @@ def _buyer(session: CheckoutSession, body: Mapping[str, Any]) -> Buyer:
     )
 
 
-def _begin(buyer: Buyer, price: Price, at: datetime) -> dict[str, Any]:
-    done = find_completed_checkout(buyer.key)
-    if done is not None and done.price_id == price.pk:
-        return _done_words(done)
-    if done is not None:
-        raise AlreadySubscribed(f"You are subscribed to {done.price.plan.name} already.")
-    checkout = open_checkout(buyer=buyer, price=price, at=at)
-    if checkout.intent_type and not checkouts.publishable_key():
-        raise PaymentProviderUnavailable(
-            "Cards cannot be taken: this installation has STRIPE_SECRET_KEY but not STRIPE_PUBLIC_KEY."
-        )
-    with refusals_of_stripe():
-        intent = checkouts.begin(checkout, at=at)
-    if intent is not None:
-        return {
-            "stripePublishableKey": checkouts.publishable_key(),
-            "clientSecret": intent.client_secret,
-            "intentId": intent.id,
-            "intentType": checkout.intent_type,
-            "checkoutId": checkout.public_id,
-        }
-    checkout = find_checkout(public_id=checkout.public_id)
-    if checkout.status != CheckoutStatus.SUBSCRIBED:
-        raise CheckoutEnded(checkout)
-    return _done_words(checkout)
-
-
-class CheckoutEnded(Refusal):
-    """The checkout came to its end without a subscription."""
-
-    code = "checkout_ended"
-    status = 409
-
-    def __init__(self, checkout: Checkout) -> None:
-        super().__init__(checkout.error_message, details={"reason": checkout.error_code})
-
-
-def _done_words(checkout: Checkout) -> dict[str, Any]:
-    assert checkout.subscription is not None
-    return {
-        "message": "Subscription created",
-        "subscription_id": checkout.subscription.public_id,
-        "checkoutId": checkout.public_id,
-    }
-
-
-def status_answer(checkout: Checkout, error: str) -> Response:
+def _status_answer(checkout: Checkout, error: str) -> Response:
     """Answer how a checkout stands in the contract's words."""
     if checkout.subscription is not None:
         return Response({"status": "succeeded", "subscriptionId": checkout.subscription.public_id})

@@ -8,10 +8,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing import gateway
-from billing.api.refusals import refusals_of_stripe
 from billing.models import Payment, PaymentMethod
 from billing.services.collect import record_payment_method
 from billing.services.send import customer_to_send, record_stripe_customer
+from billing.stripe_refusals import refusals_of_stripe
 from billing.words import CreatePaymentMethod, payment_body, payment_method_body
 from plans.query import boolean_parameter
 from plans.refusals import NotFound

@@ -33,6 +33,12 @@ def first_fees_cents(price: Price) -> int:
     )
 
 
+def due_today_cents(price: Price) -> int:
+    """What a card is charged at the checkout: the first fees, or nothing where they are too little to charge."""
+    fees = first_fees_cents(price)
+    return fees if is_chargeable(fees, price.currency) else 0
+
+
 def needs_card(price: Price) -> bool:
     """Tell whether a subscription at this price can ever cost anything."""
     return any(component.amount_cents or component.unit_cost_cents for component in price.components.all())
@@ -95,9 +101,7 @@ def _open(buyer: Buyer, price: Price, at: datetime) -> Checkout:
         return there
     if there is not None:
         _end(there, CheckoutStatus.REPLACED, code="checkout_replaced", message=REPLACED, at=at)
-    due_cents = first_fees_cents(price)
-    if not is_chargeable(due_cents, price.currency):
-        due_cents = 0
+    due_cents = due_today_cents(price)
     return Checkout.objects.create(
         buyer=buyer.key,
         customer=buyer.customer,

@@ -1,16 +1,14 @@
 """The words of pricing tables: for those who manage them, and for the component that shows them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
 
-from plans.models import PlanFeature, Price, PricingTable, PricingTablePlan
-from plans.models.features import USAGE_BASED
+from plans.cards import Given, OfferedPlan
+from plans.models import Price, PricingTable, PricingTablePlan
 from plans.money import major_units, plain_number
-from plans.periods import Clock, shortest
 from plans.pricing import DSL_VERSION
 from plans.refusals import InvalidInput
 from plans.serializers.fields import LONGEST_DESCRIPTION, OptionalText, Switch, Text, WholeNumber
@@ -18,7 +16,6 @@ from plans.serializers.prices import pricing_data
 from plans.services.pricing_tables import (
     LAST_DISPLAY_ORDER,
     LONGEST_SLUG,
-    Offer,
     Placement,
     fee_cents_of,
     interval_of,
@@ -124,24 +121,11 @@ def placed_plan_words(placed: PricingTablePlan) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class IncludedUnits:
-    """Units of a metric that come with a plan at each turn of `clock`, or once."""
-
-    units: Decimal
-    clock: Clock | None
-
-
-def card_words(
-    placed: PricingTablePlan, *, offer: Offer | None, included: Mapping[int, Sequence[IncludedUnits]]
-) -> dict[str, Any]:
-    """Describe a plan to the component that shows it; `included` are its quotas by the key of their metric.
-
-    The plan's features with their metrics, and the prices of the offer with theirs, are to be fetched already.
-    """
-    plan = placed.plan
-    shown, monthly, yearly = (offer.shown, offer.monthly, offer.yearly) if offer is not None else (None, None, None)
-    texts = [_feature_text(sold, shown=shown, included=included) for sold in plan.plan_features.all()]
+def card_words(offered: OfferedPlan) -> dict[str, Any]:
+    """Describe a plan on a table to the component that shows it."""
+    plan, placed, shown = offered.placed.plan, offered.placed, offered.shown.price
+    monthly = offered.monthly.price if offered.monthly is not None else None
+    yearly = offered.yearly.price if offered.yearly is not None else None
     return {
         "title": plan.name,
         "description": plan.description or None,
@@ -150,13 +134,11 @@ def card_words(
         "priceYearly": _fee(yearly) if yearly is not None else None,
         "interval": "month" if shown is None else interval_of(shown),
         "minSeats": None,
-        "features": [{"text": text} for text in texts if text],
-        "buttonText": placed.button_text
-        or plan.button_text
-        or ("Contact Sales" if plan.is_enterprise_plan else "Get started"),
+        "features": [{"text": _feature_text(given)} for given in offered.shown.given],
+        "buttonText": offered.button_text,
         "buttonOutline": placed.button_outline,
         "isPopular": placed.is_popular,
-        "popularText": placed.popular_text or ("Popular" if placed.is_popular else None),
+        "popularText": offered.popular_text or None,
         "currency": None if shown is None else shown.currency.lower(),
         "planId": plan.public_id,
         "priceId": shown.public_id if shown is not None else None,
@@ -175,32 +157,16 @@ def _fee(price: Price) -> Decimal:
     return major_units(fee_cents_of(price), price.currency)
 
 
-def _feature_text(
-    sold: PlanFeature, *, shown: Price | None, included: Mapping[int, Sequence[IncludedUnits]]
-) -> str | None:
-    """Write what a plan gives of a feature; None where it gives nothing.
+def _feature_text(given: Given) -> str:
+    """Write what a plan gives of a feature.
 
     The component reads a trailing parenthesis of digits without separators as the quota.
     """
-    name, value = sold.feature.display_name, sold.value
-    metrics = list(sold.feature.metrics.all())
-    quotas = [quota for metric in metrics for quota in included.get(metric.pk, ())]
-    if quotas:
-        # What comes again says more of a plan than what comes once; units of different clocks do not add up.
-        clocks = [quota.clock for quota in quotas if quota.clock is not None]
-        clock = shortest(clocks) if clocks else None
-        return f"{name} ({_quantity_text(sum((q.units for q in quotas if q.clock == clock), Decimal(0)), clock)})"
-    if not value:
-        return None
-    if value is True or value == USAGE_BASED:
-        return name
-    if isinstance(value, str):
-        return f"{name}: {value}"
-    # A limit of usage begins anew with each period, which is that of the price's shortest clock.
-    counted = [component.clock for component in shown.components.all()] if shown is not None and metrics else []
-    # A column of JSON gives numbers back as int or float; the shortest text of a float is what was put in.
-    return f"{name} ({_quantity_text(Decimal(str(value)), shortest(counted) if counted else None)})"
-
-
-def _quantity_text(units: Decimal, clock: Clock | None) -> str:
-    return f"{plain_number(units)} {'included' if clock is None else f'per {interval_text(clock)}'}"
+    if given.quotas:
+        clock = given.quotas[0].clock
+        units = sum((quota.units for quota in given.quotas if quota.clock == clock), Decimal(0))
+        often = "included" if clock is None else f"per {interval_text(clock)}"
+        return f"{given.name} ({plain_number(units)} {often})"
+    if given.number is not None:
+        return f"{given.name} ({plain_number(given.number)} included)"
+    return f"{given.name}: {given.text}" if given.text else given.name

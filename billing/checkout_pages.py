@@ -1,0 +1,186 @@
+"""What the checkout's pages say: what is ordered, what is due today and later, and what was bought."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from django.utils.http import urlencode
+
+from billing.invoice_page import card_text
+from billing.models import Checkout, Invoice, PaymentMethod
+from billing.services.checkout import due_today_cents, first_fees_cents, needs_card
+from billing.signed_links import absolute, invoice_page_path
+from credits.services.offered_plans import read_card
+from plans.models import ComponentKind, Metric, PlanFeature, Price, PriceComponent, Subscription, SubscriptionPeriod
+from plans.offered_lines import FeatureLine, feature_lines
+from plans.page_words import day_text, each_text, exact_money_text
+from plans.services.time_zone import billing_zone
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderSummary:
+    """What somebody is about to order, all of it text but `due_cents`, the minor units that are due today.
+
+    `rows` are pairs of a name and an amount, the last one the sum; `button` names what pressing it does.
+    """
+
+    description: str
+    lines: list[FeatureLine]
+    rows: list[tuple[str, str]]
+    sentences: list[str]
+    due_cents: int
+    button: str
+    consent: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Welcome:
+    """What somebody has bought, all of it text; `invoice_path` and `curl` are empty where there is nothing to show."""
+
+    plan_name: str
+    sentence: str
+    lines: list[FeatureLine]
+    facts: list[tuple[str, str]]
+    invoice_path: str
+    customer_id: str
+    curl: str
+
+
+def checkout_page_path(checkout: Checkout, *, session: str = "") -> str:
+    """Make the path of the page that shows how a checkout stands; `session` leads back from there."""
+    return f"/checkout/{checkout.public_id}" + (f"?{urlencode({'session': session})}" if session else "")
+
+
+def order_summary(price: Price) -> OrderSummary:
+    """Put an order at a price into words. The price's plan and components are to be fetched already."""
+    card = read_card(price)
+    due_cents = due_today_cents(price)
+    due = exact_money_text(due_cents, price.currency)
+    return OrderSummary(
+        description=price.plan.description,
+        lines=feature_lines(card),
+        rows=[
+            *((fee.title, _fee_text(fee, price.currency)) for fee in _fees(price)),
+            ("Due today", due),
+        ],
+        sentences=_later_sentences(price, bills_usage=bool(card.rates)),
+        due_cents=due_cents,
+        button=f"Subscribe and pay {due}" if due_cents else "Subscribe",
+        consent=_consent(price),
+    )
+
+
+def _fees(price: Price) -> list[PriceComponent]:
+    return [one for one in price.components.all() if one.kind == ComponentKind.FIXED and one.amount_cents]
+
+
+def _fee_text(fee: PriceComponent, currency: str) -> str:
+    return f"{exact_money_text(fee.amount_cents or 0, currency)} {each_text(fee.clock)}"
+
+
+def _later_sentences(price: Price, *, bills_usage: bool) -> list[str]:
+    """Say what is paid after today, and when."""
+    sentences = []
+    if _fees(price):
+        sentences.append("The fee is paid in advance and renews by itself until you cancel.")
+        if not due_today_cents(price):
+            fees = exact_money_text(first_fees_cents(price), price.currency)
+            sentences.append(f"{fees} is too little to charge by itself: it is invoiced today and waits.")
+    if bills_usage:
+        clocks = {each_text(one.clock) for one in price.components.all() if one.unit_cost_cents}
+        sentences.append(f"Usage beyond what is included is billed afterwards, {' and '.join(sorted(clocks))}.")
+    return sentences or ["Nothing is charged, now or later."]
+
+
+def _consent(price: Price) -> str:
+    if not needs_card(price):
+        return "No card is needed."
+    if due_today_cents(price):
+        return "Your card is charged once today, and kept for what is due later."
+    return "Your card is kept for what is due later. Nothing is charged today."
+
+
+def welcome(checkout: Checkout, *, at: datetime) -> Welcome:
+    """Put a checkout that led to a subscription into words."""
+    subscription = checkout.subscription
+    assert subscription is not None
+    zone = billing_zone()
+    invoice = checkout.invoice
+    return Welcome(
+        plan_name=checkout.price.plan.name,
+        sentence=_paid_sentence(checkout, zone),
+        lines=feature_lines(read_card(checkout.price)),
+        facts=[
+            ("Customer", subscription.customer.name),
+            *([("Invoices go to", subscription.customer.email)] if subscription.customer.email else []),
+            *([("First invoice", _invoice_text(invoice))] if invoice is not None else []),
+            *_next_bills(subscription, at, zone),
+        ],
+        invoice_path=invoice_page_path(invoice) if invoice is not None else "",
+        customer_id=subscription.customer.public_id,
+        curl=_curl(checkout),
+    )
+
+
+def _paid_sentence(checkout: Checkout, zone: ZoneInfo) -> str:
+    assert checkout.subscription is not None
+    since = f"Your subscription began on {day_text(checkout.subscription.started_at, zone)}."
+    invoice = checkout.invoice
+    if invoice is None or invoice.paid_at is None:
+        return f"{since} Nothing was charged today."
+    method = PaymentMethod.objects.filter(customer=checkout.subscription.customer, is_default=True).first()
+    with_what = f" with {card_text(method)}" if method is not None else ""
+    return f"You paid {exact_money_text(invoice.total_cents, invoice.currency)}{with_what}. {since}"
+
+
+def _invoice_text(invoice: Invoice) -> str:
+    state = "paid" if invoice.paid_at is not None else "open"
+    return f"{invoice.number}, {exact_money_text(invoice.total_cents, invoice.currency)}, {state}"
+
+
+def _next_bills(subscription: Subscription, at: datetime, zone: ZoneInfo) -> list[tuple[str, str]]:
+    """The next fee and the next bill for usage, with their days."""
+    ahead = (
+        SubscriptionPeriod.objects.filter(subscription=subscription, bill_at__gt=at, item__component__isnull=False)
+        .select_related("item__component")
+        .order_by("bill_at")
+    )
+    facts: dict[str, str] = {}
+    for period in ahead:
+        component = period.item.component
+        if component is not None and component.amount_cents:
+            fee = exact_money_text(component.amount_cents, subscription.price.currency)
+            facts.setdefault("Next fee", f"{fee} on {day_text(period.bill_at, zone)}")
+        elif component is not None and component.unit_cost_cents:
+            facts.setdefault("Usage is billed", f"on {day_text(period.bill_at, zone)}")
+    return list(facts.items())
+
+
+def _curl(checkout: Checkout) -> str:
+    """Write the request that sends one event of what the plan meters; empty where it meters nothing."""
+    metric = _metered(checkout.price)
+    if metric is None:
+        return ""
+    assert checkout.subscription is not None
+    event = {"eventName": metric.event_name, "customerId": checkout.subscription.customer.public_id, "value": 1}
+    # As one word of a shell: a single quote ends the word, is escaped, and begins it again.
+    body = json.dumps(event, ensure_ascii=False).replace("'", "'\\''")
+    return "\n".join(
+        [
+            f"curl {absolute('/v1/events')} \\",
+            '  -H "Authorization: Bearer $CANDELA_SECRET_KEY" \\',
+            '  -H "Content-Type: application/json" \\',
+            f"  -d '{body}'",
+        ]
+    )
+
+
+def _metered(price: Price) -> Metric | None:
+    """The first metric that the price bills, else the first that the plan limits."""
+    for component in price.components.all():
+        if component.metric is not None:
+            return component.metric
+    sold = PlanFeature.objects.filter(plan=price.plan, feature__metrics__deleted_at__isnull=True)
+    first = sold.exclude(feature__metrics=None).order_by("pk").first()
+    return first.feature.metrics.filter(deleted_at__isnull=True).first() if first is not None else None

@@ -1,0 +1,229 @@
+"""A customer's bill in the words of its page."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+
+from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType, Payment, PaymentMethod, PaymentStatus
+from plans.models import Customer
+from plans.money import exactly
+from plans.page_words import (
+    counted_text,
+    day_text,
+    exact_money_text,
+    moment_text,
+    number_text,
+    period_text,
+    units_text,
+    usage_name,
+)
+
+_CARD_BRANDS = {
+    "amex": "American Express",
+    "diners": "Diners Club",
+    "discover": "Discover",
+    "jcb": "JCB",
+    "mastercard": "Mastercard",
+    "unionpay": "UnionPay",
+    "visa": "Visa",
+}
+_TONES: dict[str, str] = {
+    InvoiceStatus.PAID: "success",
+    InvoiceStatus.UNPAID: "danger",
+    InvoiceStatus.UNCOLLECTIBLE: "danger",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetLine:
+    """A line of the bill, all of it text; `period` is empty where it does not say more than the bill's own."""
+
+    description: str
+    period: str
+    quantity: str
+    each: str
+    amount: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvoiceSheet:
+    """The bill, all of it text. `tone` says how the state looks: success, info or danger.
+
+    `facts`, and `sums` with the last one below the rule, are pairs of a name and a value. A draft has neither lines nor
+    sums yet.
+    """
+
+    title: str
+    amount: str
+    tone: str
+    state: list[str]
+    facts: list[tuple[str, str]]
+    buyer: list[str]
+    lines: list[SheetLine]
+    sums: list[tuple[str, str]]
+    payments: list[tuple[str, str]]
+    explanations: list[str]
+    zone: str
+
+
+def invoice_sheet(
+    invoice: Invoice, *, lines: Sequence[InvoiceLine], payments: Sequence[Payment], zone: ZoneInfo
+) -> InvoiceSheet:
+    """Put a bill into words, its days in `zone`.
+
+    The invoice's customer and plan, the lines' components and periods, and the payments' methods are to be fetched
+    already; the payments stand the oldest first.
+    """
+    is_draft = invoice.status == InvoiceStatus.DRAFT
+    paid_cents = _paid_cents(payments)
+    due_cents = 0 if invoice.status == InvoiceStatus.VOID else invoice.total_cents - paid_cents
+    return InvoiceSheet(
+        title=f"Invoice {invoice.number}" if invoice.number else "Draft invoice",
+        amount="" if is_draft else exact_money_text(invoice.total_cents, invoice.currency),
+        tone="danger" if _failure(payments, zone) else _TONES.get(invoice.status, "info"),
+        state=_state(invoice, payments, due_cents, zone),
+        facts=_facts(invoice, zone),
+        buyer=buyer_lines(invoice.customer),
+        lines=[_sheet_line(line, invoice, zone) for line in lines],
+        sums=[] if is_draft else _sums(invoice),
+        payments=[]
+        if is_draft
+        else [
+            ("Amount paid", exact_money_text(paid_cents, invoice.currency)),
+            ("Amount due", exact_money_text(due_cents, invoice.currency)),
+        ],
+        explanations=_explanations(lines, invoice.currency),
+        zone=str(zone),
+    )
+
+
+def _paid_cents(payments: Iterable[Payment]) -> int:
+    return sum(payment.amount_cents for payment in payments if payment.status == PaymentStatus.SUCCEEDED)
+
+
+def _state(invoice: Invoice, payments: Sequence[Payment], due_cents: int, zone: ZoneInfo) -> list[str]:
+    """Say what the state of the bill means for who pays it."""
+    due = exact_money_text(due_cents, invoice.currency)
+    due_day = day_text(invoice.due_at, zone) if invoice.due_at is not None else ""
+    match invoice.status:
+        case InvoiceStatus.DRAFT:
+            return [
+                f"Not final yet. Usage that arrives late is counted until {moment_text(invoice.finalize_at, zone)}; "
+                "after that the lines and the total stand here."
+            ]
+        case InvoiceStatus.PAID:
+            return [_paid_sentence(invoice, payments, zone)]
+        case InvoiceStatus.VOID:
+            return ["Void. This invoice was withdrawn; there is nothing to pay for it."]
+        case InvoiceStatus.UNCOLLECTIBLE:
+            return [f"Written off. {due} of it was not paid.", *_failure(payments, zone)]
+        case InvoiceStatus.UNPAID:
+            return [f"Unpaid. {due} was due on {due_day}.", *_failure(payments, zone)]
+    return [f"Open. {due} is due on {due_day}.", *_failure(payments, zone)]
+
+
+def _paid_sentence(invoice: Invoice, payments: Sequence[Payment], zone: ZoneInfo) -> str:
+    assert invoice.paid_at is not None
+    if invoice.total_cents == 0:
+        return "Nothing to pay: what was used is covered."
+    methods = [payment.payment_method for payment in payments if payment.status == PaymentStatus.SUCCEEDED]
+    with_what = f" with {card_text(methods[0])}" if methods and methods[0] is not None else ""
+    return f"Paid on {day_text(invoice.paid_at, zone)}{with_what}."
+
+
+def _failure(payments: Sequence[Payment], zone: ZoneInfo) -> list[str]:
+    """Tell of the last charge, when it failed."""
+    if not payments or payments[-1].status != PaymentStatus.FAILED:
+        return []
+    last = payments[-1]
+    what = f"to charge {card_text(last.payment_method)}" if last.payment_method is not None else "to charge it"
+    why = f": {last.error_message}" if last.error_message else "."
+    return [f"The attempt {what} on {day_text(last.created_at, zone)} failed{why}"]
+
+
+def card_text(method: PaymentMethod) -> str:
+    """Name a card as people know it: Visa •••• 4242."""
+    brand = _CARD_BRANDS.get(method.card_brand.lower(), method.card_brand or "a card")
+    # One word for whoever breaks lines.
+    return f"{brand}\u00a0••••\u00a0{method.card_last_four}" if method.card_last_four else brand
+
+
+def _facts(invoice: Invoice, zone: ZoneInfo) -> list[tuple[str, str]]:
+    facts = []
+    if invoice.finalized_at is not None:
+        facts.append(("Issued", day_text(invoice.finalized_at, zone)))
+    if invoice.due_at is not None:
+        facts.append(("Due", day_text(invoice.due_at, zone)))
+    if invoice.period_start_at is not None and invoice.period_end_at is not None:
+        facts.append(("Period", period_text(invoice.period_start_at, invoice.period_end_at, zone)))
+    if invoice.subscription is not None:
+        facts.append(("Plan", invoice.subscription.plan.name))
+    return facts
+
+
+def buyer_lines(customer: Customer) -> list[str]:
+    """Write who pays, as on a letter; what is not known is left out."""
+    country = Locale("en").territories.get(customer.billing_country, customer.billing_country)
+    town = " ".join(part for part in (customer.billing_postal_code, customer.billing_city) if part)
+    tax_id = f"Tax ID {customer.tax_id}" if customer.tax_id else ""
+    lines = [
+        customer.business_name,
+        customer.name,
+        customer.billing_address_line1,
+        customer.billing_address_line2,
+        ", ".join(part for part in (town, customer.billing_state_province) if part),
+        country,
+        customer.email,
+        tax_id,
+    ]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def _sheet_line(line: InvoiceLine, invoice: Invoice, zone: ZoneInfo) -> SheetLine:
+    unit = line.component.unit_label if line.component is not None and line.type != LineType.FIXED else ""
+    start, end = line.usage_period_start_at, line.usage_period_end_at
+    if start is None or end is None:
+        start, end = line.billing_period_start_at, line.billing_period_end_at
+    return SheetLine(
+        description=line.description,
+        period=period_text(start, end, zone),
+        quantity=units_text(line.quantity, unit),
+        each=exact_money_text(line.unit_amount_cents, invoice.currency),
+        amount=exact_money_text(line.amount_cents, invoice.currency),
+    )
+
+
+def _sums(invoice: Invoice) -> list[tuple[str, str]]:
+    tax = [("Tax", invoice.tax_cents)] if invoice.tax_cents else []
+    sums = [("Subtotal", invoice.subtotal_cents), *tax, ("Total", invoice.total_cents)]
+    return [(name, exact_money_text(cents, invoice.currency)) for name, cents in sums]
+
+
+def _explanations(lines: Sequence[InvoiceLine], currency: str) -> list[str]:
+    """Say of each usage line what was used, what of it was included, and what the rest cost."""
+    return [
+        _explanation(line, [other for other in lines if other.period_id == line.period_id], currency)
+        for line in lines
+        if line.type == LineType.USAGE and line.period is not None and line.period.settled_usage is not None
+    ]
+
+
+@exactly
+def _explanation(usage: InvoiceLine, of_its_period: Sequence[InvoiceLine], currency: str) -> str:
+    assert usage.period is not None
+    period, component = usage.period, usage.component
+    used = period.settled_usage or Decimal(0)
+    included = (period.settled_included or Decimal(0)) + (period.settled_credited or Decimal(0))
+    # What was billed is added up, never rated again.
+    cost = exact_money_text(sum(line.amount_cents for line in of_its_period), currency)
+    name = usage_name(component) if component is not None else usage.description
+    text = f"{counted_text(used, name, component.unit_label if component is not None else '')} used"
+    if not included:
+        return f"{text}, which cost {cost}."
+    if included == used:
+        return f"{text}, all included."
+    were = "was" if included == 1 else "were"
+    return f"{text}. {number_text(included)} {were} included, {number_text(used - included)} cost {cost}."

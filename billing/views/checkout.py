@@ -1,0 +1,232 @@
+"""The checkout's pages: the form at `/checkout`, and how it ended at `/checkout/{id}`."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.cache import cache_control
+from django.views.decorators.http import require_http_methods, require_safe
+
+from billing import checkouts, gateway
+from billing.checkout_pages import checkout_page_path, order_summary, welcome
+from billing.checkout_sessions import VALID_FOR, CheckoutSession, read_session, sign_session
+from billing.models import Checkout, CheckoutStatus
+from billing.services.buyers import Buyer, known_buyer, new_buyer
+from billing.services.checkout import CheckoutNotFound, find_checkout, find_completed_checkout, needs_card
+from billing.stripe_amounts import to_stripe
+from billing.words import started_words
+from plans.models import Price
+from plans.refusals import Refusal
+
+VISITOR = "candela_visitor"
+
+
+class BuyerForm(forms.Form):
+    """What a new customer types of himself."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=200,
+        error_messages={"required": "Type your name or that of your company: it stands on invoices."},
+        widget=forms.TextInput({"autocomplete": "name"}),
+    )
+    email = forms.EmailField(
+        label="E-mail",
+        max_length=254,
+        error_messages={
+            "required": "Type your e-mail address: invoices are sent there.",
+            "invalid": "This is no e-mail address. It looks like name@example.com.",
+        },
+        widget=forms.EmailInput({"autocomplete": "email", "inputmode": "email"}),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """A visit to the checkout: who comes, for which price, and the token that says so.
+
+    `is_new` tells that the visitor has no cookie yet that says who he is.
+    """
+
+    session: CheckoutSession
+    token: str
+    price: Price
+    is_new: bool
+
+    @property
+    def known(self) -> bool:
+        """Whether the seller's backend has sent a customer."""
+        return bool(self.session.customer)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What the address of a page of this visit says."""
+        return {"price": self.price.public_id} | ({"session": self.token} if self.known else {})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@cache_control(no_store=True)
+def checkout_page(request: HttpRequest) -> HttpResponse:
+    """Show the form for `?price=`, or subscribe who has filled it in.
+
+    A browser with JavaScript posts the form by itself, asking for JSON, and gets what it confirms with Stripe.
+    """
+    at = timezone.now()
+    wants_json = request.headers.get("Accept") == "application/json"
+    try:
+        visit = _visit(request, at)
+        if request.method == "POST" and "begin_again" in request.POST:
+            return _begin_again(visit)
+        response = _subscribe(request, visit, at, wants_json) if request.method == "POST" else _form(request, visit)
+    except Refusal as refusal:
+        return _refuse(request, refusal, wants_json)
+    if visit.is_new:
+        _remember(response, visit.token)
+    return response
+
+
+def _visit(request: HttpRequest, at: datetime) -> Visit:
+    """Find out who comes, and for what. Raises PriceNotOnSale, and what is wrong with a session of the address."""
+    token, is_new = request.GET.get("session", ""), False
+    if token:
+        session = read_session(token, at=at)
+    else:
+        token = request.COOKIES.get(VISITOR, "")
+        try:
+            session = read_session(token, at=at)
+        except Refusal:
+            session, token, is_new = *_new_visitor(at), True
+    price = checkouts.price_for(session, request.GET.get("price", ""))
+    return Visit(session=session, token=token, price=price, is_new=is_new)
+
+
+def _new_visitor(at: datetime) -> tuple[CheckoutSession, str]:
+    session = CheckoutSession(visitor=secrets.token_urlsafe(16))
+    return session, sign_session(session, at=at)[0]
+
+
+def _remember(response: HttpResponse, token: str) -> None:
+    """Let all tabs of this browser be one buyer."""
+    response.set_cookie(
+        VISITOR,
+        token,
+        max_age=int(VALID_FOR.total_seconds()),
+        path="/checkout",
+        secure=settings.IS_HTTPS,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def _begin_again(visit: Visit) -> HttpResponse:
+    """Let the next checkout of this browser be somebody else's."""
+    response = HttpResponseRedirect(f"/checkout?{urlencode(visit.query)}")
+    response.delete_cookie(VISITOR, path="/checkout")
+    return response
+
+
+def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, problem: str = "") -> HttpResponse:
+    done = find_completed_checkout(visit.session.buyer)
+    if done is not None:
+        context = {"done": done, "done_path": checkout_page_path(done), "visit": visit}
+        return render(request, "pages/checkout_done.html", context)
+    buyer = known_buyer(customer_id=visit.session.customer) if visit.known else None
+    has_card_form = needs_card(visit.price)
+    order = order_summary(visit.price)
+    context = {
+        "visit": visit,
+        "buyer": buyer,
+        "form": form or BuyerForm(),
+        "order": order,
+        "problem": problem,
+        "has_card_form": has_card_form,
+        "action": f"/checkout?{urlencode(visit.query)}",
+        "stripe_key": checkouts.publishable_key(),
+        "stripe_script": checkouts.stripe_script(),
+        "stripe_amount": to_stripe(order.due_cents, visit.price.currency),
+        "back": f"/pricing?{urlencode({'session': visit.token})}" if visit.known else "/pricing",
+    }
+    response = render(request, "pages/checkout.html", context, status=400 if problem or (form and form.errors) else 200)
+    if has_card_form:
+        _allow_stripe(response)
+    return response
+
+
+def _allow_stripe(response: HttpResponse) -> None:
+    """Let the page load the card form, which the payment provider serves, and talk to it."""
+    response._csp_update = checkouts.stripe_sources()  # type: ignore[attr-defined]  # django-csp's way to widen one answer
+
+
+def _subscribe(request: HttpRequest, visit: Visit, at: datetime, wants_json: bool) -> HttpResponse:
+    form = BuyerForm(request.POST)
+    if not visit.known and not form.is_valid():
+        if wants_json:
+            errors = {name: str(next(iter(found))) for name, found in form.errors.items()}
+            return JsonResponse({"error": "Some fields need your attention.", "fields": errors}, status=400)
+        return _form(request, visit, form)
+    if needs_card(visit.price) and not wants_json:
+        return _form(request, visit, form, problem="Paying by card needs JavaScript. Switch it on and reload the page.")
+    started = checkouts.start(buyer=_buyer(visit, form), price=visit.price, at=at)
+    path = checkout_page_path(started.checkout, session=visit.token if visit.known else "")
+    if not wants_json:
+        return HttpResponseRedirect(path)
+    words = started_words(started.checkout, started.intent, stripe_key=checkouts.publishable_key())
+    return JsonResponse(words | {"page": path})
+
+
+def _buyer(visit: Visit, form: BuyerForm) -> Buyer:
+    if visit.known:
+        return known_buyer(customer_id=visit.session.customer)
+    return new_buyer(visitor=visit.session.buyer, **form.cleaned_data)
+
+
+def _refuse(request: HttpRequest, refusal: Refusal, wants_json: bool) -> HttpResponse:
+    if wants_json:
+        return JsonResponse({"error": refusal.message, "code": refusal.code}, status=refusal.status)
+    return render(request, "pages/checkout_refused.html", {"sentence": refusal.message}, status=refusal.status)
+
+
+@require_safe
+@cache_control(no_store=True)
+def checkout_result_page(request: HttpRequest, public_id: str) -> HttpResponse:
+    """Show how a checkout stands, going on with it where Stripe has news; to know its id is to be allowed to."""
+    if "payment_intent" in request.GET or "setup_intent" in request.GET:
+        # The bank's page leads here with a secret in the address, which is not to stay in the browser's history.
+        session = request.GET.get("session", "")
+        return HttpResponseRedirect(request.path + (f"?{urlencode({'session': session})}" if session else ""))
+    try:
+        checkout = find_checkout(public_id=public_id)
+    except CheckoutNotFound:
+        return render(request, "pages/not_found.html", {"sentence": "There is no such checkout."}, status=404)
+    error = ""
+    is_unreachable = False
+    try:
+        checkout, error = checkouts.go_on(checkout, at=timezone.now())
+    except gateway.StripeUnavailable:
+        is_unreachable = True
+    except gateway.StripeRefused as refused:
+        error = str(refused)
+    checkout = find_checkout(public_id=public_id)
+    return _result(request, checkout, error, is_unreachable=is_unreachable)
+
+
+def _result(request: HttpRequest, checkout: Checkout, error: str, *, is_unreachable: bool) -> HttpResponse:
+    if checkout.status == CheckoutStatus.SUBSCRIBED:
+        return render(request, "pages/checkout_success.html", {"welcome": welcome(checkout, at=timezone.now())})
+    session = request.GET.get("session", "")
+    query = {"price": checkout.price.public_id} | ({"session": session} if session else {})
+    context: dict[str, Any] = {
+        "checkout": checkout,
+        "is_open": checkout.status == CheckoutStatus.OPEN,
+        "sentence": checkout.error_message or error,
+        "is_unreachable": is_unreachable,
+        "again": f"/checkout?{urlencode(query)}",
+    }
+    return render(request, "pages/checkout_open.html", context)
