@@ -1,68 +1,99 @@
 """Invoices, payments, and what Stripe told."""
 
+from datetime import datetime
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from unfold.decorators import display
 
-from billing.models import Invoice, InvoiceLine, Payment, StripeInbox
-from plans.admin.pages import CappedPaginator, FactsAdmin, FactsInline, amount, in_column, link, unit_price_text, units
+from billing.models import Invoice, Payment, StripeInbox
+from billing.models.invoices import InvoiceStatus
+from billing.signed_links import invoice_page_path
+from plans.admin.pages import (
+    CappedPaginator,
+    FactsAdmin,
+    amount,
+    in_column,
+    link,
+    moment,
+    moment_text,
+    unbroken,
+    unit_price_text,
+    units,
+)
 
 INVOICE_COLOURS = {"paid": "success", "issued": "info", "unpaid": "danger", "uncollectible": "danger"}
 PAYMENT_COLOURS = {"succeeded": "success", "failed": "danger"}
 
 
-class LineInline(FactsInline):
-    """The lines of an invoice."""
+def statement(invoice: Invoice) -> dict[str, Any]:
+    """What an invoice says, for the head of its page: its state in a sentence, lines, totals, attempts to pay."""
+    currency = invoice.currency
+    lines = [
+        {
+            "description": line.description,
+            "period": period_text(line.usage_period_start_at, line.usage_period_end_at)
+            or period_text(line.billing_period_start_at, line.billing_period_end_at),
+            "grant": line.grant,
+            "quantity": units(line.quantity),
+            "each": in_column(unit_price_text(line.unit_amount_cents, currency).replace("-", "−")),
+            "amount": amount(line.amount_cents, currency),
+        }
+        for line in invoice.lines.select_related("grant").order_by("position")
+    ]
+    return {
+        "invoice": invoice,
+        # A draft has no number yet, and its customer no page of it.
+        "customers_page": invoice_page_path(invoice) if invoice.number else None,
+        "sentence": state_sentence(invoice),
+        "lines": lines,
+        "subtotal": amount(invoice.subtotal_cents, currency),
+        "tax": amount(invoice.tax_cents, currency) if invoice.tax_cents else None,
+        "total": amount(invoice.total_cents, currency),
+        "payments": [
+            {
+                "payment": payment,
+                "at": moment_text(payment.created_at),
+                "amount": amount(payment.amount_cents, currency),
+            }
+            for payment in invoice.payments.select_related("payment_method").order_by("created_at", "pk")
+        ],
+    }
 
-    model = InvoiceLine
-    fields = ["description", "type", "units_billed", "unit_price", "line_amount"]
-    verbose_name_plural = "lines"
-    show_change_link = False
-    per_page = 50
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[InvoiceLine]:
-        """In the order of the invoice."""
-        return super().get_queryset(request).select_related("invoice").order_by("position")
-
-    @admin.display(description="quantity")
-    def units_billed(self, line: InvoiceLine) -> SafeString | None:
-        """What was billed."""
-        return units(line.quantity)
-
-    @admin.display(description="each")
-    def unit_price(self, line: InvoiceLine) -> SafeString:
-        """The price of one."""
-        return in_column(unit_price_text(line.unit_amount_cents, line.invoice.currency).replace("-", "−"))
-
-    @admin.display(description="amount")
-    def line_amount(self, line: InvoiceLine) -> SafeString | None:
-        """What it comes to."""
-        return amount(line.amount_cents, line.invoice.currency)
+def state_sentence(invoice: Invoice) -> SafeString:
+    """Where an invoice stands, and what happens next."""
+    if invoice.status == InvoiceStatus.DRAFT:
+        return format_html(
+            "Draft. It waits for late events, and is rated and numbered after {} UTC.", moment_text(invoice.finalize_at)
+        )
+    if invoice.status == InvoiceStatus.PAID:
+        return format_html("Paid on {} UTC.", moment_text(invoice.paid_at))
+    if invoice.send_error:
+        return format_html("Stripe did not take it: {} It is tried again by itself.", invoice.send_error)
+    if invoice.status == InvoiceStatus.ISSUED:
+        return format_html("Issued on {} UTC and not paid yet.", moment_text(invoice.finalized_at))
+    return format_html("{}.", invoice.get_status_display())
 
 
-class PaymentInline(FactsInline):
-    """The attempts to pay an invoice."""
-
-    model = Payment
-    fields = ["created_at", "status", "paid_amount", "payment_method", "error_message"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Payment]:
-        """In the order in which they were made."""
-        return super().get_queryset(request).select_related("payment_method", "invoice").order_by("created_at", "pk")
-
-    @admin.display(description="amount")
-    def paid_amount(self, payment: Payment) -> SafeString | None:
-        """The amount of the attempt."""
-        return amount(payment.amount_cents, payment.currency)
+def period_text(start: datetime | None, end: datetime | None) -> SafeString | None:
+    """A half-open period by its two ends."""
+    if start is None or end is None:
+        return None
+    return format_html("{} to {}", moment_text(start), moment_text(end))
 
 
 @admin.register(Invoice)
 class InvoiceAdmin(FactsAdmin):
     """A bill with its lines and payments."""
 
-    list_display = ["name", "customer", "state", "total", "closes_at", "paid_at", "problem"]
+    change_form_outer_before_template = "admin/invoice_statement.html"
+    list_display = ["name", "customer", "state", "total", moment("closes_at"), moment("paid_at"), "problem"]
     list_filter = ["status", "currency"]
     list_select_related = ["customer"]
     paginator = CappedPaginator
@@ -74,40 +105,60 @@ class InvoiceAdmin(FactsAdmin):
         "customer__name",
         "customer__email",
     ]
+    search_help_text = "Number or id of an invoice; name, e-mail or id of a customer."
     ordering = ["-closes_at", "-pk"]
     fieldsets = [
-        (None, {"fields": ["name", "customer_page", "subscription_page", "status", "kind", "public_id"]}),
-        ("Amounts", {"fields": ["subtotal", "tax", "total", "currency"]}),
+        ("Belongs to", {"fields": ["customer_page", "subscription_page", "public_id"]}),
         (
             "Time",
-            {"fields": ["period_start_at", "period_end_at", "closes_at", "finalize_at", "finalized_at", "due_at"]},
+            {
+                "fields": [
+                    moment("period_start_at", "period starts"),
+                    moment("period_end_at", "period ends"),
+                    moment("closes_at"),
+                    moment("finalize_at", "waits for events until"),
+                    moment("finalized_at", "issued"),
+                    moment("due_at"),
+                    moment("paid_at"),
+                ]
+            },
         ),
         (
             "At Stripe",
             {
                 "fields": [
                     "stripe_invoice_id",
-                    "stripe_sent_at",
-                    "send_at",
+                    moment("stripe_sent_at", "sent"),
+                    "next_attempt",
                     "send_attempts",
                     "send_error",
-                    "collect_at",
+                    moment("collect_at", "next attempt to charge"),
                     "collect_attempts",
-                    "paid_at",
                 ]
             },
         ),
     ]
-    inlines = [LineInline, PaymentInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Invoice]:
         """Those that exist for a customer."""
-        return super().get_queryset(request).shown().select_related("customer", "subscription")
+        return super().get_queryset(request).shown().select_related("customer", "subscription__plan")
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """With the statement above the fields."""
+        context["statement"] = statement(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="invoice", ordering="number")
-    def name(self, invoice: Invoice) -> str:
+    def name(self, invoice: Invoice) -> SafeString:
         """The number, which a draft does not have yet."""
-        return invoice.number or "draft"
+        return unbroken(invoice.number or "draft")
+
+    @admin.display(description="next attempt to send")
+    def next_attempt(self, invoice: Invoice) -> SafeString | None:
+        """When it is tried again; what was sent keeps its last date, which says nothing any more."""
+        return None if invoice.stripe_sent_at else moment_text(invoice.send_at)
 
     @display(description="status", ordering="status", label=INVOICE_COLOURS)
     def state(self, invoice: Invoice) -> str:
@@ -122,17 +173,8 @@ class InvoiceAdmin(FactsAdmin):
     @admin.display(description="subscription")
     def subscription_page(self, invoice: Invoice) -> SafeString | None:
         """What is paid for."""
-        return link(invoice.subscription)
-
-    @admin.display(description="subtotal")
-    def subtotal(self, invoice: Invoice) -> SafeString | None:
-        """Before tax."""
-        return amount(invoice.subtotal_cents, invoice.currency)
-
-    @admin.display(description="tax")
-    def tax(self, invoice: Invoice) -> SafeString | None:
-        """Tax on it."""
-        return amount(invoice.tax_cents, invoice.currency)
+        subscription = invoice.subscription
+        return link(subscription, f"{subscription.plan}, {subscription.public_id}") if subscription else None
 
     @admin.display(description="total", ordering="total_cents")
     def total(self, invoice: Invoice) -> SafeString | None:
@@ -142,18 +184,19 @@ class InvoiceAdmin(FactsAdmin):
     @admin.display(description="problem", empty_value="")
     def problem(self, invoice: Invoice) -> str:
         """Why it did not get to Stripe."""
-        return invoice.send_error[:80]
+        return Truncator(invoice.send_error).chars(80)
 
 
 @admin.register(Payment)
 class PaymentAdmin(FactsAdmin):
     """One attempt to pay an invoice."""
 
-    list_display = ["created_at", "customer", "invoice", "state", "paid_amount", "error_message"]
+    list_display = [moment("created_at", "tried"), "customer", "invoice", "state", "paid_amount", "error_message"]
     list_filter = ["status", "currency"]
     list_select_related = ["customer", "invoice"]
     paginator = CappedPaginator
     search_fields = ["public_id", "external_id", "invoice__number", "customer__public_id", "customer__email"]
+    search_help_text = "Id of a payment, number of an invoice, e-mail or id of a customer."
     ordering = ["-pk"]
     fields = [
         "public_id",
@@ -166,7 +209,7 @@ class PaymentAdmin(FactsAdmin):
         "external_id",
         "error_code",
         "error_message",
-        "created_at",
+        moment("created_at", "tried"),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Payment]:
@@ -198,7 +241,7 @@ class PaymentAdmin(FactsAdmin):
 class StripeInboxAdmin(FactsAdmin):
     """What Stripe told, and whether it was worked off."""
 
-    list_display = ["received_at", "type", "stripe_event_id", "processed_at", "attempts", "error"]
+    list_display = ["type", "stripe_event_id", moment("received_at"), moment("processed_at"), "attempts", "error"]
     list_filter = [("processed_at", admin.EmptyFieldListFilter)]
     paginator = CappedPaginator
     search_fields = ["stripe_event_id", "type"]
@@ -207,9 +250,9 @@ class StripeInboxAdmin(FactsAdmin):
         "public_id",
         "type",
         "stripe_event_id",
-        "received_at",
-        "process_at",
-        "processed_at",
+        moment("received_at"),
+        moment("process_at", "next attempt"),
+        moment("processed_at"),
         "attempts",
         "error",
         "payload",

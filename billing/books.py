@@ -349,6 +349,29 @@ def paid_invoices_have_their_payment(at: datetime) -> Outcome:
     )
 
 
+def checkouts_come_to_their_end(at: datetime) -> Outcome:
+    """Find checkouts that no sweep will ever look at again although something is left to do, those that are not done
+    after eight days (Stripe keeps a hold for seven), and those after which the first invoice is neither paid nor on
+    its way."""
+    return _compare(
+        """
+        SELECT format('checkout %%s is %%s, with %%s', checkout.public_id, checkout.status,
+                CASE WHEN settled_at IS NOT NULL THEN 'a first invoice that nobody sends'
+                    WHEN step_at IS NULL THEN 'no next step'
+                    ELSE 'a hold that was neither taken nor released' END),
+            CASE WHEN settled_at IS NULL THEN step_at IS NULL OR checkout.created_at < %(at)s - interval '8 days'
+                ELSE due_cents > 0 AND invoice.status = 'issued' AND invoice.send_at IS NULL
+                    AND invoice.stripe_sent_at IS NULL AND customer.parked_at IS NULL
+            END IS TRUE
+        FROM billing_checkout checkout
+        LEFT JOIN billing_invoice invoice ON invoice.id = checkout.invoice_id
+        LEFT JOIN plans_customer customer ON customer.id = invoice.customer_id
+        ORDER BY checkout.id
+        """,
+        at,
+    )
+
+
 INVARIANTS: Mapping[str, Invariant] = {
     "a day of usage is the sum of its events": usage_days_equal_their_events,
     "a grant is the sum of its transactions": grants_equal_their_transactions,
@@ -365,6 +388,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "a live item has a period ahead": live_items_have_a_period_ahead,
     "invoice numbers have no gaps": invoice_numbers_have_no_gaps,
     "a paid invoice has its payment": paid_invoices_have_their_payment,
+    "a checkout comes to its end": checkouts_come_to_their_end,
 }
 
 

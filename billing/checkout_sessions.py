@@ -42,7 +42,7 @@ class CheckoutSession:
 
     @property
     def buyer(self) -> str:
-        """The key under which the checkouts of this buyer are found."""
+        """Who it is, in one text."""
         return f"customer:{self.customer}" if self.customer else f"visitor:{self.visitor}"
 
 

@@ -17,14 +17,14 @@ from billing.exchange import CustomerToSend, Intent, IntentProgress
 from billing.models import Checkout, CheckoutStatus
 from billing.services import checkout as rules
 from billing.services.buyers import Buyer
+from billing.services.checkout import needs_card
 from billing.services.collect import AmountMismatch
 from billing.services.park import park_customer
 from billing.services.send import record_stripe_customer
-from billing.stripe_refusals import PaymentProviderUnavailable, refusals_of_stripe
+from billing.stripe_refusals import PaymentProviderUnavailable
 from plans.models import Price
 from plans.refusals import Refusal
 from plans.services.on_sale import find_price_on_sale, find_price_to_agree
-from plans.services.subscriptions import AlreadySubscribed
 
 logger = logging.getLogger(__name__)
 
@@ -54,55 +54,67 @@ def price_for(session: CheckoutSession, price_id: str) -> Price:
 def start(*, buyer: Buyer, price: Price, at: datetime) -> Started:
     """Begin a buyer's checkout, or find the one that is open or led to his subscription.
 
-    Raises AlreadySubscribed, CheckoutEnded, and what refusals_of_stripe raises.
+    Raises what open_checkout refuses, CheckoutEnded, and PaymentProviderUnavailable.
     """
-    done = rules.find_completed_checkout(buyer.key)
-    if done is not None and done.price_id == price.pk:
-        return Started(checkout=done, intent=None)
-    if done is not None:
-        raise AlreadySubscribed(f"You are subscribed to {done.price.plan.name} already.")
-    checkout = rules.open_checkout(buyer=buyer, price=price, at=at)
-    if checkout.intent_type and not publishable_key():
+    if needs_card(price) and not publishable_key():
         raise PaymentProviderUnavailable(
             "Cards cannot be taken: this installation has STRIPE_SECRET_KEY but not STRIPE_PUBLIC_KEY."
         )
-    with refusals_of_stripe():
-        intent = begin(checkout, at=at)
-    if intent is None:
-        checkout = rules.find_checkout(public_id=checkout.public_id)
-        if checkout.status != CheckoutStatus.SUBSCRIBED:
-            raise CheckoutEnded(checkout.error_message, details={"reason": checkout.error_code})
-    return Started(checkout=checkout, intent=intent)
+    checkout = rules.open_checkout(buyer=buyer, price=price, at=at)
+    intent = None
+    if checkout.status == CheckoutStatus.OPEN:
+        try:
+            intent = begin(checkout, at=at)
+        except gateway.StripeUnavailable as error:
+            checkout = rules.find_checkout(public_id=checkout.public_id)
+            # The answer that got lost may have been one to a later step.
+            if checkout.status != CheckoutStatus.SUBSCRIBED:
+                raise PaymentProviderUnavailable(
+                    "The payment provider cannot be reached right now. Nothing was charged; please try again."
+                ) from error
+        except (gateway.StripeRefused, gateway.CardDeclined) as error:
+            logger.error("Stripe refused checkout %s: %s", checkout, error)
+            rules.refuse_checkout(checkout=checkout, error=str(error), at=at)
+    if intent is not None:
+        rules.retype(checkout=checkout, buyer=buyer)
+        return Started(checkout=checkout, intent=intent)
+    checkout = rules.find_checkout(public_id=checkout.public_id)
+    if checkout.status != CheckoutStatus.SUBSCRIBED:
+        message = checkout.error_message or rules.PAYMENT_REFUSED
+        raise CheckoutEnded(message, details={"reason": checkout.error_code or "payment_refused"})
+    return Started(checkout=checkout, intent=None)
 
 
 def begin(checkout: Checkout, *, at: datetime) -> Intent | None:
     """Open at Stripe what the buyer's browser is to confirm, and return it; None where no card is needed, or none any
-    more: then the checkout has been taken to its end.
+    more: then the checkout has been taken as far as it goes.
 
     Raises what the gateway raises.
     """
     if not checkout.intent_type:
         go_on(checkout, at=at)
         return None
-    if checkout.intent_id is None:
-        stripe_customer = gateway.ensure_customer(
-            CustomerToSend(
-                id=checkout.customer_public_id,
-                stripe_id=checkout.stripe_customer_id or None,
-                name=checkout.name,
-                email=checkout.email,
-            )
-        )
-        record_stripe_customer(customer=checkout.customer_public_id, stripe_id=stripe_customer)
-        checkout.stripe_customer_id = stripe_customer
-        intent = gateway.open_intent(rules.intent_to_open(checkout))
-        rules.record_intent(checkout=checkout, stripe_customer=stripe_customer, intent=intent.id)
-        return intent
-    intent = gateway.read_intent(checkout.intent_id)
-    if intent.progress is IntentProgress.WAITING:
+    if checkout.intent_id is not None:
+        intent = gateway.read_intent(checkout.intent_id)
+    else:
+        intent = _open_intent(checkout)
+        checkout = rules.record_intent(checkout=checkout, stripe_customer=checkout.stripe_customer_id, intent=intent.id)
+    if checkout.status == CheckoutStatus.OPEN and intent.progress is IntentProgress.WAITING:
         return intent
     go_on(checkout, at=at)
     return None
+
+
+def _open_intent(checkout: Checkout) -> Intent:
+    customer = CustomerToSend(
+        id=checkout.customer_public_id,
+        stripe_id=checkout.stripe_customer_id or None,
+        name=checkout.name,
+        email=checkout.email,
+    )
+    checkout.stripe_customer_id = gateway.ensure_customer(customer, is_new=checkout.customer_id is None)
+    record_stripe_customer(customer=checkout.customer_public_id, stripe_id=checkout.stripe_customer_id)
+    return gateway.open_intent(rules.intent_to_open(checkout))
 
 
 def go_on(checkout: Checkout, *, at: datetime) -> tuple[Checkout, str]:
@@ -132,29 +144,33 @@ def _finish_open(checkout: Checkout, at: datetime) -> tuple[Checkout, str]:
 
 def _settle(checkout: Checkout, at: datetime) -> Checkout:
     """Bring Stripe's side in line with how the checkout ended: take what is held, or release it."""
-    if checkout.status != CheckoutStatus.SUBSCRIBED:
-        if checkout.intent_id:
-            gateway.release_held(checkout.intent_id)
+    if checkout.intent_id is None:
         return rules.record_nothing_taken(checkout=checkout, at=at)
-    if not checkout.intent_id:
+    if checkout.status != CheckoutStatus.SUBSCRIBED:
+        _release(checkout)
         return rules.record_nothing_taken(checkout=checkout, at=at)
     intent = gateway.read_intent(checkout.intent_id)
+    if checkout.due_cents:
+        checkout = _take(checkout, intent, at)
+    else:
+        checkout = rules.record_nothing_taken(checkout=checkout, at=at)
     _tell_stripe_who(checkout, intent)
-    if not checkout.due_cents:
-        return rules.record_nothing_taken(checkout=checkout, at=at)
-    return _take(checkout, intent, at)
+    return checkout
 
 
-def _tell_stripe_who(checkout: Checkout, intent: Intent) -> None:
-    assert checkout.subscription is not None
-    customer = checkout.subscription.customer
-    if intent.card is not None:
-        gateway.update_customer(
-            stripe_customer=checkout.stripe_customer_id,
-            name=customer.name,
-            email=customer.email,
-            payment_method=intent.card.stripe_id,
-        )
+def _release(checkout: Checkout) -> None:
+    """Give free what a checkout without a subscription holds, and forget its card."""
+    assert checkout.intent_id is not None
+    before = gateway.read_intent(checkout.intent_id)
+    after = gateway.release_held(checkout.intent_id)
+    if after.progress is IntentProgress.TAKEN:
+        # Only somebody at Stripe's dashboard can have done that; we take nothing without a subscription.
+        logger.error("%s was captured, but nothing was bought with it: refund it at Stripe", checkout.intent_id)
+    elif before.card is not None:
+        try:
+            gateway.forget_card(before.card.stripe_id)
+        except gateway.StripeRefused as error:
+            logger.warning("the card of %s could not be detached: %s", checkout, error)
 
 
 def _take(checkout: Checkout, intent: Intent, at: datetime) -> Checkout:
@@ -167,9 +183,9 @@ def _take(checkout: Checkout, intent: Intent, at: datetime) -> Checkout:
             intent = gateway.take_held(checkout.intent_id, checkout=checkout.public_id)
         except (gateway.StripeRefused, gateway.CardDeclined) as error:
             logger.warning("%s could not be captured: %s", checkout.intent_id, error)
-            intent = gateway.read_intent(checkout.intent_id)
     if intent.progress is not IntentProgress.TAKEN:
-        gateway.release_held(checkout.intent_id)
+        intent = gateway.release_held(checkout.intent_id)
+    if intent.progress is not IntentProgress.TAKEN:
         return rules.record_nothing_taken(checkout=checkout, at=at)
     try:
         return rules.record_taken(
@@ -180,7 +196,24 @@ def _take(checkout: Checkout, intent: Intent, at: datetime) -> Checkout:
         )
     except AmountMismatch as error:
         park_customer(customers=[error.customer], reason=str(error), at=at)
-        raise
+        return rules.record_wrong_amount(checkout=checkout, at=at, error=str(error))
+
+
+def _tell_stripe_who(checkout: Checkout, intent: Intent) -> None:
+    """Tell Stripe the customer's name, e-mail and card for invoices. Our own books do not depend on it."""
+    assert checkout.subscription is not None
+    customer = checkout.subscription.customer
+    if intent.card is None:
+        return
+    try:
+        gateway.update_customer(
+            stripe_customer=checkout.stripe_customer_id,
+            name=customer.name,
+            email=customer.email,
+            payment_method=intent.card.stripe_id,
+        )
+    except (gateway.StripeUnavailable, gateway.StripeRefused, gateway.CardDeclined) as error:
+        logger.warning("Stripe did not take the details of customer %s: %s", customer.public_id, error)
 
 
 def publishable_key() -> str:

@@ -91,7 +91,6 @@ class IntentToOpen:
     stripe_customer: str
     due_cents: int
     currency: str
-    description: str
 
 
 class IntentProgress(Enum):

@@ -139,12 +139,16 @@ def _our_id(stripe_object: Any, name: str) -> str:
     return metadata[name] if metadata and name in metadata else ""
 
 
-def ensure_customer(customer: CustomerToSend) -> str:
-    """Return Stripe's id of a customer, creating it there first where it is missing."""
+def ensure_customer(customer: CustomerToSend, *, is_new: bool = False) -> str:
+    """Return Stripe's id of a customer, creating it there first where it is missing.
+
+    `is_new` says that an attempt of more than a day ago cannot have made it: then it is not looked for among all who
+    have the same e-mail.
+    """
     if customer.stripe_id:
         return customer.stripe_id
     with _errors_in_our_words():
-        if customer.email:
+        if customer.email and not is_new:
             known = stripe.Customer.list(email=customer.email, limit=OPEN_PAGE, **_call())
             for candidate in known.auto_paging_iter():
                 if _our_id(candidate, CUSTOMER_ID) == customer.id:
@@ -186,7 +190,6 @@ def open_intent(intent: IntentToOpen) -> Intent:
     common: dict[str, Any] = {
         "customer": intent.stripe_customer,
         "payment_method_types": ["card"],
-        "description": intent.description,
         "metadata": {CHECKOUT_ID: intent.checkout},
         **_call(f"{intent.checkout}-intent"),
     }
@@ -205,11 +208,17 @@ def open_intent(intent: IntentToOpen) -> Intent:
 
 
 def read_intent(intent_id: str) -> Intent:
-    """Look at a payment or setup intent as it stands at Stripe now."""
+    """Look at a payment or setup intent as it stands at Stripe; one that Stripe does not know counts as canceled."""
     with _errors_in_our_words():
-        if intent_id.startswith("seti_"):
-            return _intent(stripe.SetupIntent.retrieve(intent_id, expand=["payment_method"], **_call()))
-        return _intent(stripe.PaymentIntent.retrieve(intent_id, expand=["payment_method"], **_call()))
+        try:
+            if intent_id.startswith("seti_"):
+                return _intent(stripe.SetupIntent.retrieve(intent_id, expand=["payment_method"], **_call()))
+            return _intent(stripe.PaymentIntent.retrieve(intent_id, expand=["payment_method"], **_call()))
+        except stripe.InvalidRequestError as error:
+            if error.code != "resource_missing":
+                raise
+            logger.error("Stripe does not know %s: was the account changed?", intent_id)
+            return Intent(id=intent_id, client_secret="", progress=IntentProgress.CANCELED)
 
 
 def take_held(intent_id: str, *, checkout: str) -> Intent:
@@ -220,19 +229,26 @@ def take_held(intent_id: str, *, checkout: str) -> Intent:
     return _intent(taken)
 
 
-def release_held(intent_id: str) -> None:
-    """Give free what an intent holds on a card, so that nothing can be taken. An intent that is over stays as it is."""
+def release_held(intent_id: str) -> Intent:
+    """Give free what an intent holds on a card, so that nothing can be taken, and return how it stands then.
+
+    What was taken before cannot be given free; the caller sees that it was.
+    """
+    intent = read_intent(intent_id)
+    if intent.progress in (IntentProgress.TAKEN, IntentProgress.CANCELED):
+        return intent
     with _errors_in_our_words():
-        if intent_id.startswith("seti_"):
-            if stripe.SetupIntent.retrieve(intent_id, **_call()).status not in ("succeeded", "canceled"):
-                stripe.SetupIntent.cancel(intent_id, **_call())
-            return
-        held = stripe.PaymentIntent.retrieve(intent_id, **_call())
-        if held.status == "succeeded":
-            # Only somebody at Stripe's dashboard can have done that; we take nothing without a subscription.
-            logger.error("%s was captured, but nothing was bought with it: refund it at Stripe", intent_id)
-        elif held.status != "canceled":
-            stripe.PaymentIntent.cancel(intent_id, **_call())
+        if not intent_id.startswith("seti_"):
+            return _intent(stripe.PaymentIntent.cancel(intent_id, **_call()))
+        if intent.progress is IntentProgress.WAITING:
+            return _intent(stripe.SetupIntent.cancel(intent_id, **_call()))
+    return intent
+
+
+def forget_card(card: str) -> None:
+    """Detach a payment method from its customer, so that it can never be charged."""
+    with _errors_in_our_words():
+        stripe.PaymentMethod.detach(card, **_call())
 
 
 def update_customer(*, stripe_customer: str, name: str, email: str, payment_method: str) -> None:
@@ -261,7 +277,7 @@ _PROGRESS = {
 def _intent(intent: stripe.PaymentIntent | stripe.SetupIntent) -> Intent:
     if isinstance(intent, stripe.PaymentIntent):
         error = intent.last_payment_error.message if intent.last_payment_error else None
-        taken_cents = from_stripe(intent.amount_received, intent.currency)
+        taken_cents = _taken_cents(intent)
     else:
         error = intent.last_setup_error.message if intent.last_setup_error else None
         taken_cents = 0
@@ -274,6 +290,13 @@ def _intent(intent: stripe.PaymentIntent | stripe.SetupIntent) -> Intent:
         card=_card_of(method) if isinstance(method, stripe.PaymentMethod) else None,
         error=error or "",
     )
+
+
+def _taken_cents(intent: stripe.PaymentIntent) -> int:
+    try:
+        return from_stripe(intent.amount_received, intent.currency)
+    except ValueError as error:
+        raise StripeRefused(f"{intent.id} has received {error}") from error
 
 
 def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
@@ -399,6 +422,17 @@ def create_webhook_endpoint(*, url: str, uuid: str, events: list[str]) -> None:
         )
     mirrored.WebhookEndpoint.sync_from_stripe_data(endpoint, api_key=_api_key())
     mirrored.WebhookEndpoint.objects.filter(id=endpoint.id).update(secret=endpoint.secret)
+
+
+def update_webhook_events(endpoint_id: str, events: list[str]) -> None:
+    """Let Stripe send an endpoint these events from now on."""
+    with _errors_in_our_words():
+        endpoint = stripe.WebhookEndpoint.modify(
+            endpoint_id,
+            enabled_events=events,  # type: ignore[arg-type]  # the library lists the words one by one
+            **_call(),
+        )
+    _mirror(mirrored.WebhookEndpoint, endpoint)
 
 
 def keep_webhook_secret(*, url: str, uuid: str, secret: str) -> None:

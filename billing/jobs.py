@@ -195,15 +195,15 @@ def go_on_with_checkouts(at: datetime, keep_going: KeepGoing = _to_the_end) -> S
         try:
             after, _ = checkouts.go_on(checkout, at=at)
         except gateway.StripeUnavailable as error:
-            checkout_rules.record_step_failure(checkout=checkout, at=at)
+            checkout_rules.record_step_failure(claimed=checkout, error=str(error), at=at)
             swept.unavailable = str(error)
             break
-        except (gateway.StripeRefused, gateway.CardDeclined, collect.AmountMismatch) as error:
-            logger.error("checkout %s: %s", checkout, error)
-            checkout_rules.record_step_failure(checkout=checkout, at=at)
+        except Exception as error:
+            logger.exception("checkout %s could not go on", checkout)
+            checkout_rules.record_step_failure(claimed=checkout, error=f"{type(error).__name__}: {error}", at=at)
             swept.fail(f"{checkout}: {error}")
         else:
-            checkout_rules.wait_for_buyer(checkout=after)
+            checkout_rules.wait_for_buyer(claimed=checkout, at=at)
             swept.done += after.settled_at is not None
     return swept
 

@@ -9,7 +9,6 @@ from billing.exchange import Intent
 from billing.models import Checkout, Invoice, InvoiceLine, Payment, PaymentMethod
 from billing.models.invoices import InvoiceStatus
 from billing.models.payments import PaymentMethodStatus
-from plans.models.customers import OrgRole
 from plans.serializers.fields import CountryCode, Email, OptionalText, Switch, Text
 
 
@@ -39,8 +38,8 @@ class TypedCustomer(serializers.Serializer):
 class PaymentInit(serializers.Serializer):
     """The body of POST /v1/public/payment-init.
 
-    Prices, taxes and identities are not taken from a browser: of `taxData`, `currency` and `productName` nothing is
-    used, and `userId` (or `customerId`) is believed only of somebody who is no customer yet.
+    Prices, taxes and identities are not taken from a browser: of `taxData`, `currency`, `productName` and
+    `organizationId` nothing is used, and `userId` (or `customerId`) is believed only of who is no customer yet.
     """
 
     priceId = Text(max_length=64)
@@ -48,7 +47,6 @@ class PaymentInit(serializers.Serializer):
     checkoutSession = OptionalText(max_length=1000)
     userId = OptionalText(max_length=255)
     customerId = OptionalText(max_length=255)
-    organizationId = OptionalText(max_length=255)
     customer = TypedCustomer(required=False, allow_null=True)
     customerName = OptionalText(max_length=200)
     customerEmail = Email(max_length=254)
@@ -70,7 +68,6 @@ class PaymentInit(serializers.Serializer):
 
 def typed_profile(body: dict[str, Any]) -> dict[str, Any]:
     """Take the further fields of a new customer from a payment-init body."""
-    organization = body.get("organizationId") or None
     return {
         "business_name": body.get("businessName"),
         "tax_id": body.get("taxId"),
@@ -80,8 +77,6 @@ def typed_profile(body: dict[str, Any]) -> dict[str, Any]:
         "billing_city": body.get("customerCity"),
         "billing_country": body.get("customerCountry"),
         "billing_state_province": body.get("customerStateProvince"),
-        "customer_organization_id": organization,
-        "org_role": OrgRole.PRIMARY if organization else None,
     }
 
 

@@ -149,8 +149,12 @@ def _connect_sandbox_webhooks(url: str, sandbox_url: str) -> None:
     """Have the sandbox send its events here."""
     uuid = str(uuid5(NAMESPACE_URL, f"{url} {sandbox_url}"))
     address = f"{url}/stripe/webhook/{uuid}"
-    if not WebhookEndpoint.objects.filter(djstripe_uuid=uuid, url=address).exists():
+    endpoint = WebhookEndpoint.objects.filter(djstripe_uuid=uuid, url=address).first()
+    if endpoint is None:
         gateway.create_webhook_endpoint(url=address, uuid=uuid, events=WEBHOOK_EVENTS)
+    elif sorted(endpoint.enabled_events) != sorted(WEBHOOK_EVENTS):
+        # Made by an earlier version, which knew fewer events.
+        gateway.update_webhook_events(endpoint.id, WEBHOOK_EVENTS)
 
 
 @transaction.atomic

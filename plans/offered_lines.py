@@ -17,8 +17,9 @@ class FeatureLine:
 
 
 def feature_lines(card: Card) -> list[FeatureLine]:
-    """Write a line for each feature of a card, and for what its price meters beside them."""
-    return [_feature_line(given, card.price) for given in (*card.given, *card.priced_beside)]
+    """Write a line for each feature of a card, and for what its price meters beside them; what is counted first."""
+    given = sorted((*card.given, *card.priced_beside), key=lambda one: not (one.quotas or one.rates))
+    return [_feature_line(one, card.price) for one in given]
 
 
 def _feature_line(given: Given, price: Price | None) -> FeatureLine:

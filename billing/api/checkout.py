@@ -1,5 +1,6 @@
 """The doors of the checkout: sessions for known customers, and what a browser calls to subscribe and pay."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from plans.refusals import InvalidInput
 from plans.serializers.reading import read
 from plans.services.customers import find_customer
 from plans.services.on_sale import find_price_to_agree
+
+logger = logging.getLogger(__name__)
 
 
 class CheckoutSessionView(APIView):
@@ -75,14 +78,11 @@ class PaymentStatusView(APIView):
     def get(self, request: Request, intent_id: str) -> Response:
         """Tell how a checkout stands, taking it further where Stripe has news."""
         checkout = find_checkout(intent_id=intent_id)
-        error = ""
         try:
             checkout, error = checkouts.go_on(checkout, at=timezone.now())
-        except gateway.StripeUnavailable:
-            checkout = find_checkout(intent_id=intent_id)
-        except gateway.StripeRefused as refused:
-            checkout = find_checkout(intent_id=intent_id)
-            error = str(refused)
+        except (gateway.StripeUnavailable, gateway.StripeRefused, gateway.CardDeclined) as failure:
+            logger.warning("checkout %s could not go on: %s", checkout, failure)
+            checkout, error = find_checkout(intent_id=intent_id), ""
         return _status_answer(checkout, error)
 
 

@@ -43,6 +43,7 @@ class Checkout(models.Model):
     checkout. `customer_public_id` is the id that the customer has or will get, so that Stripe knows it beforehand.
     `due_cents` are the first fees in minor units of the price's currency, held on the card until the subscription
     exists. `step_at` is when a sweep looks next; NULL means that nothing is left to do, also at Stripe (`settled_at`).
+    `error_message` is for the buyer, `step_error` for the operator: what went wrong in the latest step.
     """
 
     public_id = public_id_field("chk_")
@@ -67,6 +68,7 @@ class Checkout(models.Model):
     invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, null=True, blank=True, related_name="checkout")
     step_at = models.DateTimeField(null=True, blank=True)
     step_attempts = models.PositiveIntegerField(default=0)
+    step_error = models.TextField(blank=True)
     expires_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()

@@ -1,8 +1,9 @@
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
-from billing.models import Checkout
 from plans.models import Customer
 from plans.refusals import InvalidInput, Refusal
 from plans.services.customers import find_customer
@@ -59,27 +60,37 @@ def known_buyer(*, customer_id: str, claimed_external_id: str | None = None) -> 
 def new_buyer(*, visitor: str, name: str, email: str, external_customer_id: str | None = None, **profile: Any) -> Buyer:
     """Return somebody who becomes a customer, named by his browser's `visitor` key where it has one.
 
-    Raises InvalidInput without a name or an e-mail, and CheckoutSessionRequired when the external id is a customer's.
+    Without one he is named by all that was typed: who sends the same again gets the same checkout, and who sends
+    something else touches nobody's. Raises InvalidInput without a name or an e-mail.
     """
     if not name:
         raise InvalidInput.at("customerName", "is required.")
     if not email:
         raise InvalidInput.at("customerEmail", "is required: invoices are sent there.")
     external_id = external_customer_id or None
-    if external_id is not None and _is_customer(external_id):
+    given = {field: value for field, value in profile.items() if value not in (None, "")}
+    typed = json.dumps([external_id, name, email, given], sort_keys=True, ensure_ascii=True)
+    key = f"{visitor}:{_digest(external_id or '')}" if visitor else f"typed:{_digest(typed)}"
+    return Buyer(key=key, customer=None, name=name, email=email, external_customer_id=external_id, profile=given)
+
+
+def refuse_claimed_customer(buyer: Buyer) -> None:
+    """Raise CheckoutSessionRequired when somebody who says that he is new names a customer of ours."""
+    external_id = buyer.external_customer_id
+    if buyer.customer is None and external_id is not None and _is_customer(external_id):
         raise CheckoutSessionRequired(
             "This customer exists already. Have your backend call POST /v1/customers/{id}/checkout-session"
             " and send its session as checkoutSession."
         )
-    key = visitor or (f"user:{external_id}" if external_id else f"checkout:{Checkout.new_customer_id()}")
-    return Buyer(
-        key=key,
-        customer=None,
-        name=name,
-        email=email,
-        external_customer_id=external_id,
-        profile={field: value for field, value in profile.items() if value not in (None, "")},
-    )
+
+
+def visitor_key(visitor: str) -> str:
+    """Name a visitor's browser that claims no external id, as `new_buyer` does."""
+    return f"{visitor}:{_digest('')}"
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def _is_customer(identifier: str) -> bool:

@@ -1,10 +1,10 @@
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import connection, transaction
 
 from billing.exchange import Card, IntentToOpen, Paid
 from billing.models import Checkout, CheckoutStatus, IntentType, Invoice
-from billing.services.buyers import Buyer
+from billing.services.buyers import Buyer, refuse_claimed_customer
 from billing.services.collect import record_payment, record_payment_method
 from billing.services.send import retry_delay
 from billing.services.subscribe import subscribe
@@ -12,13 +12,24 @@ from billing.stripe_amounts import is_chargeable
 from metering.services.attribute_events import register_customer
 from plans.models import ComponentKind, Customer, Price, Subscription
 from plans.refusals import NotFound, Refusal
+from plans.services.customers import CustomerNotFound
 from plans.services.subscriptions import AlreadySubscribed
 
 # Stripe keeps a hold on a card for seven days; a buyer who comes back after a day begins anew.
 OPEN_FOR = timedelta(hours=24)
+FIRST_LOOK = timedelta(minutes=5)
 LEASE = timedelta(minutes=2)
 NOT_CHARGED = "Your card was not charged."
+PAYMENT_REFUSED = f"The payment provider does not take this payment. {NOT_CHARGED} Please write to the seller."
 REPLACED = f"This checkout was replaced by a newer one of yours. {NOT_CHARGED}"
+# What a buyer is told where a rule's own sentence speaks to the seller's developers.
+FOR_BUYERS = {
+    "already_subscribed": "You have a subscription already.",
+    "metric_already_priced": "You have a subscription already.",
+    "duplicate_customer": "Somebody has opened an account for you meanwhile.",
+    "customer_not_found": "This account was closed.",
+    "plan_no_longer_offered": "This plan is no longer offered.",
+}
 EXPIRED = f"This checkout has expired. {NOT_CHARGED} Begin again on the pricing page."
 
 
@@ -68,36 +79,25 @@ def find_completed_checkout(buyer: str) -> Checkout | None:
     )
 
 
+@transaction.atomic
 def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
-    """Return the buyer's open checkout for this price, beginning one where there is none.
+    """Return the buyer's checkout for this price: the one that led to his subscription, else the open one, else a new
+    one.
 
     An open one for another price is replaced: what its card holds is released, never taken. Raises AlreadySubscribed
-    for a customer with a live subscription.
+    for a buyer with a live subscription, and CheckoutSessionRequired for one who claims to be a customer.
     """
+    _lock_buyer(buyer.key)
+    done = find_completed_checkout(buyer.key)
+    if done is not None and done.price_id == price.pk:
+        return done
+    if done is not None:
+        raise AlreadySubscribed(f"You are subscribed to {done.price.plan.name} already.")
+    refuse_claimed_customer(buyer)
     if buyer.customer is not None and Subscription.objects.live().filter(customer=buyer.customer).exists():
         raise AlreadySubscribed("You have a subscription already. Plans are changed in your account, not bought again.")
-    try:
-        return _open(buyer, price, at)
-    except IntegrityError as error:
-        if "buyer_has_one_open_checkout" not in str(error):
-            raise
-        # The same buyer, in another tab, was faster.
-        return _open(buyer, price, at)
-
-
-@transaction.atomic
-def _open(buyer: Buyer, price: Price, at: datetime) -> Checkout:
     there = Checkout.objects.filter(buyer=buyer.key, status=CheckoutStatus.OPEN).select_for_update(no_key=True).first()
-    typed = {
-        "name": buyer.name,
-        "email": buyer.email,
-        "external_customer_id": buyer.external_customer_id,
-        "profile": dict(buyer.profile),
-    }
     if there is not None and there.price_id == price.pk and there.expires_at > at:
-        for name, value in typed.items():
-            setattr(there, name, value)
-        there.save(update_fields=list(typed))
         return there
     if there is not None:
         _end(there, CheckoutStatus.REPLACED, code="checkout_replaced", message=REPLACED, at=at)
@@ -108,13 +108,30 @@ def _open(buyer: Buyer, price: Price, at: datetime) -> Checkout:
         customer_public_id=buyer.customer.public_id if buyer.customer else Checkout.new_customer_id(),
         stripe_customer_id=(buyer.customer.psp_customer_id or "") if buyer.customer else "",
         price=price,
+        name=buyer.name,
+        email=buyer.email,
+        external_customer_id=buyer.external_customer_id,
+        profile=dict(buyer.profile),
         due_cents=due_cents,
         intent_type=_intent_type(price, due_cents),
-        step_at=at + OPEN_FOR,
+        step_at=at + FIRST_LOOK,
         expires_at=at + OPEN_FOR,
         created_at=at,
-        **typed,
     )
+
+
+def _lock_buyer(key: str) -> None:
+    """Let whatever one buyer does in several tabs happen one after the other, until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"checkout {key}"])
+
+
+def retype(*, checkout: Checkout, buyer: Buyer) -> None:
+    """Take over what a new customer has typed anew in a checkout that is not confirmed yet."""
+    if buyer.customer is None:
+        Checkout.objects.filter(pk=checkout.pk, status=CheckoutStatus.OPEN).update(
+            name=buyer.name, email=buyer.email, profile=dict(buyer.profile)
+        )
 
 
 def _intent_type(price: Price, due_cents: int) -> str:
@@ -130,14 +147,19 @@ def intent_to_open(checkout: Checkout) -> IntentToOpen:
         stripe_customer=checkout.stripe_customer_id,
         due_cents=checkout.due_cents,
         currency=checkout.price.currency,
-        description=f"{checkout.price.plan.name}: first fees",
     )
 
 
-def record_intent(*, checkout: Checkout, stripe_customer: str, intent: str) -> None:
-    """Keep Stripe's ids of a checkout's customer and intent."""
-    Checkout.objects.filter(pk=checkout.pk).update(stripe_customer_id=stripe_customer, intent_id=intent)
-    checkout.stripe_customer_id, checkout.intent_id = stripe_customer, intent
+@transaction.atomic
+def record_intent(*, checkout: Checkout, stripe_customer: str, intent: str) -> Checkout:
+    """Keep Stripe's ids of a checkout's customer and intent. One that has ended meanwhile is to be looked at again, so
+    that the intent is canceled too."""
+    row = _lock(checkout)
+    row.stripe_customer_id, row.intent_id = stripe_customer, intent
+    if row.status != CheckoutStatus.OPEN:
+        row.settled_at, row.step_at = None, row.created_at
+    row.save(update_fields=["stripe_customer_id", "intent_id", "settled_at", "step_at"])
+    return row
 
 
 @transaction.atomic
@@ -147,17 +169,22 @@ def subscribe_by_checkout(*, checkout: Checkout, card: Card | None, at: datetime
     One that is not open any more is left as it is. What the rules refuse now (the plan was deleted, the customer has
     subscribed meanwhile) ends the checkout as `refused`, with their sentence; its hold is then released.
     """
+    _lock_buyer(checkout.buyer)
     row = _lock(checkout)
     if row.status != CheckoutStatus.OPEN:
         return row
     try:
         with transaction.atomic():
+            if find_completed_checkout(row.buyer) is not None:
+                raise AlreadySubscribed("The buyer has subscribed by another checkout.")
             customer = _customer_of(row, at)
             if card is not None:
                 record_payment_method(customer=customer, card=card, at=at)
             row.subscription = subscribe(at=at, customer=customer, plan=row.price.plan, price=row.price)
     except Refusal as refusal:
-        message = f"{refusal.message} {NOT_CHARGED}" if row.intent_type else refusal.message
+        row.step_error = refusal.message
+        sentence = FOR_BUYERS.get(refusal.code, "This subscription could not be made.")
+        message = f"{sentence} {NOT_CHARGED}" if row.intent_type else sentence
         _end(row, CheckoutStatus.REFUSED, code=refusal.code, message=message, at=at)
         return row
     row.customer = customer
@@ -172,7 +199,7 @@ def _customer_of(checkout: Checkout, at: datetime) -> Customer:
     if checkout.customer_id is not None:
         customer = Customer.objects.select_for_update(no_key=True).get(pk=checkout.customer_id)
         if customer.deleted_at is not None:
-            raise NotFound("This account was closed.")
+            raise CustomerNotFound("This account was closed.")
         if customer.psp_customer_id is None and checkout.stripe_customer_id:
             customer.psp_customer_id = checkout.stripe_customer_id
             customer.save(update_fields=["psp_customer_id", "updated_at"])
@@ -224,6 +251,16 @@ def record_taken(*, checkout: Checkout, at: datetime, amount_cents: int, payment
 
 
 @transaction.atomic
+def record_wrong_amount(*, checkout: Checkout, at: datetime, error: str) -> Checkout:
+    """Note that somebody else took another amount than was held. The invoice waits for the operator."""
+    row = _lock(checkout)
+    row.step_error = error
+    row.save(update_fields=["step_error"])
+    _settle(row, at)
+    return row
+
+
+@transaction.atomic
 def record_nothing_taken(*, checkout: Checkout, at: datetime) -> Checkout:
     """Note that nothing is held for a checkout any more: there was no hold, it was released, or it is lost.
 
@@ -246,11 +283,25 @@ def _settle(checkout: Checkout, at: datetime) -> None:
     checkout.save(update_fields=["settled_at", "step_at"])
 
 
-def wait_for_buyer(*, checkout: Checkout) -> None:
-    """Let the next step of an open checkout be its expiry, unless Stripe has news before."""
-    Checkout.objects.filter(pk=checkout.pk, status=CheckoutStatus.OPEN).update(
-        step_at=checkout.expires_at, step_attempts=0
+def wait_for_buyer(*, claimed: Checkout, at: datetime) -> None:
+    """Look at an open checkout again after a pause that doubles each time, at the latest when it expires.
+
+    Stripe's webhook is faster, but not every installation can be reached by one. News that came during the step stay.
+    """
+    pause = FIRST_LOOK * 2 ** min(claimed.step_attempts, 10)
+    Checkout.objects.filter(pk=claimed.pk, status=CheckoutStatus.OPEN, step_at=claimed.step_at).update(
+        step_at=min(claimed.expires_at, at + pause), step_error=""
     )
+
+
+@transaction.atomic
+def refuse_checkout(*, checkout: Checkout, error: str, at: datetime) -> Checkout:
+    """End an open checkout for which Stripe would open no intent; the next one gets another idempotency key."""
+    row = _lock(checkout)
+    if row.status == CheckoutStatus.OPEN and row.intent_id is None:
+        row.step_error = error
+        _end(row, CheckoutStatus.REFUSED, code="payment_refused", message=PAYMENT_REFUSED, at=at)
+    return row
 
 
 @transaction.atomic
@@ -268,7 +319,7 @@ def _end(checkout: Checkout, status: str, *, code: str, message: str, at: dateti
     checkout.error_code, checkout.error_message = code, message
     checkout.step_at = at
     checkout.subscription = None
-    checkout.save(update_fields=["status", "error_code", "error_message", "step_at", "subscription"])
+    checkout.save(update_fields=["status", "error_code", "error_message", "step_at", "step_error", "subscription"])
 
 
 def _lock(checkout: Checkout) -> Checkout:
@@ -289,11 +340,11 @@ def claim_checkout(*, at: datetime, now: datetime) -> Checkout | None:
     return checkout
 
 
-def record_step_failure(*, checkout: Checkout, at: datetime) -> None:
-    """Note that a step had no answer from Stripe, and when it is tried again."""
-    Checkout.objects.filter(pk=checkout.pk, settled_at__isnull=True).update(
-        step_at=at + retry_delay(checkout.step_attempts)
-    )
+def record_step_failure(*, claimed: Checkout, error: str, at: datetime) -> None:
+    """Note why a step failed, and when it is tried again, unless there was news meanwhile."""
+    unsettled = Checkout.objects.filter(pk=claimed.pk, settled_at__isnull=True)
+    unsettled.update(step_error=error)
+    unsettled.filter(step_at=claimed.step_at).update(step_at=at + retry_delay(claimed.step_attempts))
 
 
 def hasten_checkout(*, intent: str, at: datetime) -> None:

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from billing.exchange import CustomerToSend, InvoiceToSend, LineToSend
-from billing.models import SENDABLE, Invoice, InvoiceStatus
+from billing.models import SENDABLE, Invoice, PaymentStatus
 from plans.models import Customer
 
 # While one worker talks to Stripe no other takes the invoice; after a crash it is taken again when the lease is over.
@@ -61,9 +61,10 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
 
 def _paid_by(invoice: Invoice) -> str:
     """Stripe's id of the payment intent with which a checkout has paid the invoice, empty where none has."""
-    if invoice.status != InvoiceStatus.PAID or not hasattr(invoice, "checkout"):
+    if not hasattr(invoice, "checkout") or invoice.checkout.intent_id is None:
         return ""
-    return invoice.checkout.intent_id or ""
+    paid = invoice.payments.filter(status=PaymentStatus.SUCCEEDED, external_id=invoice.checkout.intent_id)
+    return invoice.checkout.intent_id if paid.exists() else ""
 
 
 def customer_to_send(customer: Customer) -> CustomerToSend:

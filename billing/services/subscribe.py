@@ -47,7 +47,7 @@ def subscribe(
     # A definition of this plan is made either before, and granted here, or after, and finds this subscription.
     hold_definitions(plan)
     # Read under that lock, which deleting a plan waits for.
-    if not Plan.objects.live().filter(pk=plan.pk).exists():
+    if not Price.objects.live().filter(pk=price.pk, plan__deleted_at__isnull=True).exists():
         raise PlanNoLongerOffered("This plan is no longer offered.")
     quotas = CreditDefinition.objects.granted_with(plan, price)
     subscription = open_subscription(

@@ -1,5 +1,6 @@
 """The checkout's pages: the form at `/checkout`, and how it ended at `/checkout/{id}`."""
 
+import logging
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,12 +19,14 @@ from billing import checkouts, gateway
 from billing.checkout_pages import checkout_page_path, order_summary, welcome
 from billing.checkout_sessions import VALID_FOR, CheckoutSession, read_session, sign_session
 from billing.models import Checkout, CheckoutStatus
-from billing.services.buyers import Buyer, known_buyer, new_buyer
+from billing.services.buyers import Buyer, known_buyer, new_buyer, visitor_key
 from billing.services.checkout import CheckoutNotFound, find_checkout, find_completed_checkout, needs_card
 from billing.stripe_amounts import to_stripe
 from billing.words import started_words
 from plans.models import Price
 from plans.refusals import Refusal
+
+logger = logging.getLogger(__name__)
 
 VISITOR = "candela_visitor"
 
@@ -64,6 +67,11 @@ class Visit:
     def known(self) -> bool:
         """Whether the seller's backend has sent a customer."""
         return bool(self.session.customer)
+
+    @property
+    def buyer_key(self) -> str:
+        """The name of the buyer among checkouts."""
+        return self.session.buyer if self.known else visitor_key(self.session.buyer)
 
     @property
     def query(self) -> dict[str, str]:
@@ -133,7 +141,7 @@ def _begin_again(visit: Visit) -> HttpResponse:
 
 
 def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, problem: str = "") -> HttpResponse:
-    done = find_completed_checkout(visit.session.buyer)
+    done = find_completed_checkout(visit.buyer_key)
     if done is not None:
         context = {"done": done, "done_path": checkout_page_path(done), "visit": visit}
         return render(request, "pages/checkout_done.html", context)
@@ -205,16 +213,13 @@ def checkout_result_page(request: HttpRequest, public_id: str) -> HttpResponse:
         checkout = find_checkout(public_id=public_id)
     except CheckoutNotFound:
         return render(request, "pages/not_found.html", {"sentence": "There is no such checkout."}, status=404)
-    error = ""
-    is_unreachable = False
+    error, is_unreachable = "", False
     try:
-        checkout, error = checkouts.go_on(checkout, at=timezone.now())
-    except gateway.StripeUnavailable:
+        _, error = checkouts.go_on(checkout, at=timezone.now())
+    except (gateway.StripeUnavailable, gateway.StripeRefused, gateway.CardDeclined) as failure:
+        logger.warning("checkout %s could not go on: %s", checkout, failure)
         is_unreachable = True
-    except gateway.StripeRefused as refused:
-        error = str(refused)
-    checkout = find_checkout(public_id=public_id)
-    return _result(request, checkout, error, is_unreachable=is_unreachable)
+    return _result(request, find_checkout(public_id=public_id), error, is_unreachable=is_unreachable)
 
 
 def _result(request: HttpRequest, checkout: Checkout, error: str, *, is_unreachable: bool) -> HttpResponse:

@@ -10,7 +10,7 @@ from django_q.models import OrmQ
 
 from billing import jobs
 from billing.books import INVARIANTS, check_books
-from billing.models import Invoice, Payment
+from billing.models import Checkout, Invoice, Payment
 from billing.services.subscribe import subscribe
 from metering.services.record_events import record_events
 from plans.models import Customer
@@ -43,6 +43,12 @@ def business():
     Payment.objects.create(
         customer=paid.customer, invoice=paid, status="succeeded", amount_cents=paid.total_cents, currency="USD",
         external_id="pi_1", created_at=NOW,
+    )  # fmt: skip
+    Checkout.objects.create(
+        buyer="visitor:1", customer=paid.customer, customer_public_id=paid.customer.public_id, name="Ada",
+        price=paid.subscription.price, due_cents=paid.total_cents, intent_type="payment", intent_id="pi_1",
+        status="subscribed", subscription=paid.subscription, invoice=paid, created_at=AT, expires_at=AT + DAY,
+        settled_at=AT,
     )  # fmt: skip
 
 
@@ -180,6 +186,12 @@ WAYS_TO_SPOIL = [
     ("a paid invoice has its payment", "UPDATE billing_payment SET currency = 'EUR'"),
     ("a paid invoice has its payment", "UPDATE billing_payment SET status = 'failed'"),
     ("a paid invoice has its payment", "UPDATE billing_invoice SET status = 'issued' WHERE status = 'paid'"),
+    ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL"),
+    ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL, step_at = now()"),
+    (
+        "a checkout comes to its end",
+        "UPDATE billing_invoice SET status = 'issued', send_at = NULL WHERE status = 'paid'",
+    ),
 ]
 
 

@@ -10,7 +10,14 @@ from billing import checkouts, gateway
 from billing.books import check_books
 from billing.models import Checkout, CheckoutStatus, Invoice, Payment
 from billing.services.buyers import new_buyer
-from billing.services.checkout import find_checkout, open_checkout
+from billing.services.checkout import (
+    claim_checkout,
+    find_checkout,
+    hasten_checkout,
+    open_checkout,
+    record_step_failure,
+    wait_for_buyer,
+)
 from config.first_start import WEBHOOK_EVENTS
 from plans.models import Customer, Subscription
 from tests.billing.conftest import Killed
@@ -34,6 +41,7 @@ def ready(at_stripe, price, buyer=None):
     """A checkout whose card holds the first fees."""
     checkout = open_checkout(buyer=buyer or ada(), price=price, at=AT)
     checkouts.begin(checkout, at=AT)
+    checkout = find_checkout(public_id=checkout.public_id)
     confirm(at_stripe, checkout)
     return checkout
 
@@ -90,16 +98,78 @@ def test_a_switch_of_plans_in_one_tab_while_the_other_pays_charges_for_one(strip
     small, big = make_pro_plan().price, make_pro_plan(base_cents=19_900).price
     paying = ready(at_stripe, small)
 
-    at_once(
-        [
-            partial(checkouts.go_on, paying, at=AT),
-            lambda: checkouts.begin(open_checkout(buyer=ada(), price=big, at=AT), at=AT),
-        ]
-    )
+    def switch():
+        checkouts.go_on(ready(at_stripe, big), at=AT)
+
+    at_once([partial(checkouts.go_on, paying, at=AT), switch])
     checkouts.go_on(find_checkout(public_id=paying.public_id), at=AT)
 
-    bought = Subscription.objects.count()
-    assert money_at(at_stripe) == {"received": 2900 * bought, "held": 0}
+    (bought,) = Subscription.objects.all()
+    assert money_at(at_stripe) == {"received": 2900 if bought.price == small else 19_900, "held": 0}
+
+
+def test_five_clicks_on_a_free_plan_subscribe_once(stripe_sandbox, at_once):
+    price = make_pro_plan(base_cents=0, unit_cost_cents=None).price
+
+    started = at_once([partial(checkouts.start, buyer=ada(), price=price, at=AT)] * 5)
+
+    assert len({one.checkout.subscription for one in started}) == 1
+    assert (Customer.objects.count(), Subscription.objects.count()) == (1, 1)
+
+
+def test_a_second_card_in_a_second_tab_is_not_charged(stripe_sandbox, at_stripe):
+    price = make_pro_plan().price
+    first = ready(at_stripe, price)
+    Checkout.objects.filter(pk=first.pk).update(expires_at=AT)
+    second = ready(at_stripe, price)
+
+    checkouts.go_on(second, at=AT)
+    checkouts.go_on(find_checkout(public_id=first.public_id), at=AT)
+
+    assert Subscription.objects.count() == 1
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
+
+
+def test_an_intent_that_comes_after_its_checkout_was_replaced_holds_nothing(stripe_sandbox, at_stripe, run_sweeps):
+    small, big = make_pro_plan().price, make_pro_plan(base_cents=19_900).price
+    late = open_checkout(buyer=ada(), price=small, at=AT)
+    open_checkout(buyer=ada(), price=big, at=AT)
+    run_sweeps(AT)
+
+    assert checkouts.begin(late, at=AT) is None
+
+    assert [intent.status for intent in at_stripe.v1.payment_intents.list().data] == ["canceled"]
+
+
+def test_news_during_a_step_are_not_lost(stripe_sandbox, at_stripe):
+    begun = open_checkout(buyer=ada(), price=make_pro_plan().price, at=AT)
+    checkouts.begin(begun, at=AT)
+    claimed = claim_checkout(at=AT + HOUR, now=AT + HOUR)
+
+    hasten_checkout(intent=claimed.intent_id, at=AT + HOUR)
+    wait_for_buyer(claimed=claimed, at=AT + HOUR)
+    record_step_failure(claimed=claimed, error="timed out", at=AT + HOUR)
+
+    assert claim_checkout(at=AT + HOUR, now=AT + HOUR) is not None
+
+
+def test_without_webhooks_a_closed_page_is_noticed_within_minutes(stripe_sandbox, at_stripe, run_sweeps):
+    ready(at_stripe, make_pro_plan().price)
+
+    run_sweeps(AT + timedelta(minutes=5))
+
+    assert Subscription.objects.count() == 1
+
+
+def test_a_refusal_of_the_customers_details_does_not_keep_the_money_waiting(wire, at_stripe, run_sweeps):
+    checkout = ready(at_stripe, make_pro_plan().price)
+    card = gateway.read_intent(checkout.intent_id).card.stripe_id
+    at_stripe.v1.payment_methods.detach(card)
+
+    run_sweeps(AT + timedelta(minutes=5))
+
+    assert Invoice.objects.get().status == "paid"
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
