@@ -160,7 +160,9 @@ DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="billing@localhost")
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Candela",
     "SITE_HEADER": "Candela",
+    "SITE_SUBHEADER": "All times are UTC",
     "SITE_URL": None,
+    "DASHBOARD_CALLBACK": "plans.admin.home.with_needs",
     "STYLES": [lambda request: static("config/admin.css")],
     # By job. Without it every model of every app would be listed.
     "SIDEBAR": {
@@ -170,7 +172,14 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "collapsible": title == "System",
                 "items": [
-                    {"title": words, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+                    {
+                        "title": words,
+                        "icon": icon,
+                        "link": reverse_lazy(f"admin:{model}_changelist"),
+                        "permission": lambda request, model=model: request.user.has_perm(
+                            ".view_".join(model.rsplit("_", 1))
+                        ),
+                    }
                     for words, icon, model in pages
                 ],
             }
@@ -200,8 +209,11 @@ UNFOLD: dict[str, Any] = {
                     ("Stripe inbox", "inbox", "billing_stripeinbox"),
                     ("Stripe customers", "cloud", "djstripe_customer"),
                     ("Stripe invoices", "cloud", "djstripe_invoice"),
+                    ("Stripe payment methods", "cloud", "djstripe_paymentmethod"),
+                    ("Stripe events", "cloud", "djstripe_event"),
                     ("Stripe webhook endpoints", "webhook", "djstripe_webhookendpoint"),
                     ("Stripe webhooks received", "webhook", "djstripe_webhookeventtrigger"),
+                    ("Stripe account", "cloud", "djstripe_account"),
                     ("Stripe API keys", "vpn_key", "djstripe_apikey"),
                     ("Schedules", "schedule", "django_q_schedule"),
                     ("Queued tasks", "pending", "django_q_ormq"),

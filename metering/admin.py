@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from metering.models import EVENT_PREFIX, UsageEvent
-from plans.admin.pages import CappedPaginator, FactsAdmin, in_column, link, units
+from plans.admin.pages import CappedPaginator, FactsAdmin, in_column, link, moment, units, yes_or_no
 from plans.ids import key_of
 from plans.models import Customer
 
@@ -15,7 +15,7 @@ from plans.models import Customer
 class UsageEventAdmin(FactsAdmin):
     """The newest events, or those of one customer or event name. Only what an index answers can be searched for."""
 
-    list_display = ["short_id", "customer", "event_name", "amount_used", "occurred_at", "received_at"]
+    list_display = ["short_id", "customer", "event_name", "amount_used", moment("occurred_at"), moment("received_at")]
     list_select_related = ["customer"]
     paginator = CappedPaginator
     ordering = ["-pk"]
@@ -29,9 +29,9 @@ class UsageEventAdmin(FactsAdmin):
         "external_customer_id",
         "event_name",
         "amount_used",
-        "occurred_at",
-        "received_at",
-        "timestamp_given",
+        moment("occurred_at"),
+        moment("received_at"),
+        yes_or_no("timestamp_given", "time said by the client"),
         "idempotency_key",
         "properties",
     ]

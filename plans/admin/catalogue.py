@@ -5,13 +5,26 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
 
-from plans.admin.pages import FactsInline
+from plans.admin.pages import (
+    FactsInline,
+    PageAdmin,
+    feature_text,
+    link,
+    link_to,
+    moment,
+    overage_text,
+    yes_or_no,
+)
 from plans.models import Feature, Metric, PlanFeature, PricingTable, PricingTablePlan
 
+CREATED = moment("created_at")
 
-class NamedAdmin(ModelAdmin):
+
+class NamedAdmin(PageAdmin):
     """Rows whose name and description may be edited; what they mean was sold and stays."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -31,24 +44,34 @@ class GivenByInline(FactsInline):
     """The plans that give a feature."""
 
     model = PlanFeature
-    fields = ["plan", "value", "overage"]
+    fields = ["plan", "gives", "beyond"]
     verbose_name_plural = "given by"
-    show_change_link = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PlanFeature]:
         """With the plans' names."""
         return super().get_queryset(request).select_related("plan", "feature").order_by("pk")
+
+    @admin.display(description="gives")
+    def gives(self, sold: PlanFeature) -> str:
+        """What the plan gives of it."""
+        return feature_text(sold.value)
+
+    @admin.display(description="beyond the quota")
+    def beyond(self, sold: PlanFeature) -> str:
+        """The answer to a check beyond the quota."""
+        return overage_text(sold.overage)
 
 
 @admin.register(Feature)
 class FeatureAdmin(NamedAdmin):
     """What a plan gives."""
 
-    list_display = ["display_name", "slug", "value", "counts", "created_at"]
+    list_display = ["display_name", "slug", "gives", "counts", CREATED]
     search_fields = ["display_name", "slug", "public_id"]
+    search_help_text = "Name, slug or id of a feature."
     ordering = ["display_name", "pk"]
-    fields = ["display_name", "description", "slug", "value", "counts", "public_id", "created_at"]
-    readonly_fields = ["slug", "value", "counts", "public_id", "created_at"]
+    fields = ["display_name", "description", "slug", "gives", "counts", "public_id", CREATED]
+    readonly_fields = ["slug", "gives", "counts", "public_id", CREATED]
     inlines = [GivenByInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Feature]:
@@ -56,21 +79,27 @@ class FeatureAdmin(NamedAdmin):
         return super().get_queryset(request).prefetch_related("metrics")
 
     @admin.display(description="counts", empty_value="")
-    def counts(self, feature: Feature) -> str:
+    def counts(self, feature: Feature) -> SafeString:
         """The metrics whose usage it limits."""
-        return ", ".join(metric.name for metric in feature.metrics.all())
+        return format_html_join(", ", "{}", ((link(metric),) for metric in feature.metrics.all()))
+
+    @admin.display(description="gives")
+    def gives(self, feature: Feature) -> str:
+        """What a plan gives that says nothing else."""
+        return feature_text(feature.value)
 
 
 @admin.register(Metric)
 class MetricAdmin(NamedAdmin):
     """What is counted."""
 
-    list_display = ["name", "event_name", "aggregation_type", "created_at"]
+    list_display = ["name", "event_name", "aggregation_type", CREATED]
     list_filter = ["aggregation_type"]
     search_fields = ["name", "event_name", "public_id"]
+    search_help_text = "Name, event name or id of a metric."
     ordering = ["name", "pk"]
-    fields = ["name", "description", "event_name", "aggregation_type", "value_type", "public_id", "created_at"]
-    readonly_fields = ["event_name", "aggregation_type", "value_type", "public_id", "created_at"]
+    fields = ["name", "description", "event_name", "aggregation_type", "value_type", "public_id", CREATED]
+    readonly_fields = ["event_name", "aggregation_type", "value_type", "public_id", CREATED]
 
 
 class PricingTablePlanInline(TabularInline):
@@ -87,11 +116,27 @@ class PricingTablePlanInline(TabularInline):
 
 
 @admin.register(PricingTable)
-class PricingTableAdmin(ModelAdmin):
+class PricingTableAdmin(PageAdmin):
     """A public page of plans."""
 
-    list_display = ["name", "slug", "heading", "is_active"]
+    list_display = ["name", "slug", "heading", yes_or_no("is_active", "shown"), "view"]
     search_fields = ["name", "slug"]
+    search_help_text = "Name or slug of a pricing table."
     prepopulated_fields = {"slug": ["name"]}
     fields = ["name", "slug", "description", "heading", "subheading", "is_active"]
     inlines = [PricingTablePlanInline]
+    view_on_site = True
+
+    def get_view_on_site_url(self, obj: PricingTable | None = None) -> str | None:
+        """The page that customers see."""
+        return None if obj is None else page_path(obj)
+
+    @admin.display(description="page")
+    def view(self, table: PricingTable) -> SafeString:
+        """A link to the page that customers see."""
+        return link_to(page_path(table), "View") if table.is_active else format_html("{}", "not shown")
+
+
+def page_path(table: PricingTable) -> str:
+    """The path of a pricing table's public page."""
+    return f"/pricing/{table.slug}"

@@ -8,15 +8,29 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from billing.models import Invoice
 from billing.services.park import unpark_customer
 from credits.models import CreditGrant
-from plans.admin.pages import FactsAdmin, FactsInline, amount, link, link_to, units
+from plans.admin.pages import (
+    FactsAdmin,
+    FactsInline,
+    PageAdmin,
+    amount,
+    charges_text,
+    feature_text,
+    link,
+    link_to,
+    moment,
+    overage_text,
+    units,
+    yes_or_no,
+)
 from plans.models import Customer, Subscription, SubscriptionFeature, SubscriptionItem, SubscriptionPeriod
 
+PARKED = moment("parked_at")
+CREATED = moment("created_at")
 STATUS_COLOURS = {"active": "success", "past_due": "warning", "unpaid": "danger", "paused": "info"}
 
 
@@ -24,23 +38,41 @@ class SubscriptionInline(FactsInline):
     """What the customer has subscribed to."""
 
     model = Subscription
-    fields = ["plan", "status", "started_at", "ended_at", "cancel_at_period_end"]
+    fields = ["page", "status", moment("started_at"), moment("ended_at"), yes_or_no("cancel_at_period_end")]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         """The latest first."""
         return super().get_queryset(request).select_related("plan", "customer").order_by("-started_at", "-pk")
+
+    @admin.display(description="subscription")
+    def page(self, subscription: Subscription) -> SafeString | None:
+        """The plan that was sold."""
+        return link(subscription, str(subscription.plan))
 
 
 class GrantInline(FactsInline):
     """The units that the customer was given."""
 
     model = CreditGrant
-    fields = ["definition", "source", "granted", "settled_rest", "starts_at", "expires_at", "revoked_at"]
+    fields = [
+        "page",
+        "source",
+        "granted",
+        "settled_rest",
+        moment("starts_at"),
+        moment("expires_at"),
+        moment("revoked_at"),
+    ]
     verbose_name_plural = "credit grants"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CreditGrant]:
         """The latest first."""
         return super().get_queryset(request).select_related("definition", "customer").order_by("-starts_at", "-pk")
+
+    @admin.display(description="grant")
+    def page(self, grant: CreditGrant) -> SafeString | None:
+        """The definition that it was made by."""
+        return link(grant, str(grant.definition or "grant"))
 
     @admin.display(description="granted")
     def granted(self, grant: CreditGrant) -> SafeString | None:
@@ -57,11 +89,16 @@ class InvoiceInline(FactsInline):
     """What the customer was billed."""
 
     model = Invoice
-    fields = ["number", "status", "total", "closes_at", "paid_at"]
+    fields = ["page", "status", "total", moment("closes_at"), moment("paid_at")]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Invoice]:
         """The latest first, without those that came to nothing."""
         return super().get_queryset(request).shown().select_related("customer").order_by("-closes_at", "-pk")
+
+    @admin.display(description="invoice")
+    def page(self, invoice: Invoice) -> SafeString | None:
+        """The number, which a draft does not have yet."""
+        return link(invoice, invoice.number or "draft")
 
     @admin.display(description="total")
     def total(self, invoice: Invoice) -> SafeString | None:
@@ -85,12 +122,13 @@ class ParkedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Customer)
-class CustomerAdmin(ModelAdmin):
+class CustomerAdmin(PageAdmin):
     """Who pays. Names and addresses may be edited; the rest is what happened."""
 
-    list_display = ["name", "email", "external_customer_id", "billing_state", "created_at"]
+    list_display = ["name", "email", "external_customer_id", "billing_state", CREATED]
     list_filter = [ParkedFilter]
     search_fields = ["name", "email", "public_id", "external_customer_id"]
+    search_help_text = "Name, e-mail, id or external id of a customer."
     ordering = ["-created_at", "-pk"]
     list_per_page = 50
     show_full_result_count = False
@@ -100,14 +138,13 @@ class CustomerAdmin(ModelAdmin):
         "external_customer_id",
         "psp_customer_id",
         "invoice_prefix",
-        "parked_at",
+        PARKED,
         "parked_reason",
         "events",
-        "created_at",
+        CREATED,
     ]
     fieldsets = [
-        (None, {"fields": ["name", "email", "phone_number", "business_name", "public_id", "external_customer_id"]}),
-        ("Billing", {"fields": ["parked_at", "parked_reason", "events", "invoice_prefix", "psp_customer_id"]}),
+        (None, {"fields": ["name", "email", "phone_number", "business_name"]}),
         (
             "Address and tax",
             {
@@ -121,6 +158,21 @@ class CustomerAdmin(ModelAdmin):
                     "tax_id",
                 ],
                 "classes": ["collapse"],
+            },
+        ),
+        (
+            "Billing",
+            {
+                "fields": [
+                    PARKED,
+                    "parked_reason",
+                    "events",
+                    "invoice_prefix",
+                    "public_id",
+                    "external_customer_id",
+                    "psp_customer_id",
+                    CREATED,
+                ]
             },
         ),
     ]
@@ -163,9 +215,8 @@ class ItemInline(FactsInline):
     """The clocks of a subscription."""
 
     model = SubscriptionItem
-    fields = ["component", "metric", "frequency", "interval", "clock_started_at", "included"]
+    fields = ["component", "metric", "frequency", "interval", moment("clock_started_at", "since"), "included"]
     verbose_name_plural = "items"
-    show_change_link = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionItem]:
         """With their names."""
@@ -181,9 +232,16 @@ class PeriodInline(FactsInline):
     """The stored periods of a subscription."""
 
     model = SubscriptionPeriod
-    fields = ["what", "start_at", "end_at", "bill_at", "closed_at", "used", "credited"]
+    fields = [
+        "what",
+        moment("start_at"),
+        moment("end_at"),
+        moment("bill_at", "billed"),
+        moment("closed_at"),
+        "used",
+        "credited",
+    ]
     verbose_name_plural = "periods"
-    show_change_link = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionPeriod]:
         """The latest first, with their names."""
@@ -210,33 +268,51 @@ class SoldFeatureInline(FactsInline):
     """What the subscription gives."""
 
     model = SubscriptionFeature
-    fields = ["feature", "value", "overage", "source"]
+    fields = ["feature", "gives", "beyond", "source"]
     verbose_name_plural = "features"
-    show_change_link = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionFeature]:
         """With their names."""
         return super().get_queryset(request).select_related("feature", "subscription").order_by("pk")
+
+    @admin.display(description="gives")
+    def gives(self, sold: SubscriptionFeature) -> str:
+        """What the customer has of it."""
+        return feature_text(sold.value)
+
+    @admin.display(description="beyond the quota")
+    def beyond(self, sold: SubscriptionFeature) -> str:
+        """The answer to a check beyond the quota."""
+        return overage_text(sold.overage)
 
 
 @admin.register(Subscription)
 class SubscriptionAdmin(FactsAdmin):
     """What a customer agreed to."""
 
-    list_display = ["public_id", "customer", "plan", "state", "started_at", "ended_at"]
+    list_display = ["customer", "plan", "state", moment("started_at"), moment("ended_at"), "public_id"]
     list_filter = ["status"]
     list_select_related = ["customer", "plan"]
     search_fields = ["public_id", "customer__public_id", "customer__name", "customer__email", "plan__name"]
+    search_help_text = "Id of a subscription; name, e-mail or id of a customer; name of a plan."
     ordering = ["-started_at", "-pk"]
     fieldsets = [
-        (None, {"fields": ["public_id", "customer_page", "plan_page", "price_id_text", "status"]}),
-        ("Time", {"fields": ["started_at", "ended_at", "cancel_at_period_end", "created_at"]}),
+        (None, {"fields": ["customer_page", "plan_page", "charges", "status", "invoices", "public_id"]}),
+        (
+            "Time",
+            {"fields": [moment("started_at"), moment("ended_at"), yes_or_no("cancel_at_period_end"), CREATED]},
+        ),
     ]
     inlines = [ItemInline, PeriodInline, SoldFeatureInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         """With customer, plan and price."""
-        return super().get_queryset(request).select_related("customer", "plan", "price")
+        return (
+            super()
+            .get_queryset(request)
+            .select_related("customer", "plan", "price")
+            .prefetch_related("price__components")
+        )
 
     @display(description="status", ordering="status", label=STATUS_COLOURS)
     def state(self, subscription: Subscription) -> str:
@@ -254,6 +330,12 @@ class SubscriptionAdmin(FactsAdmin):
         return link(subscription.plan)
 
     @admin.display(description="price")
-    def price_id_text(self, subscription: Subscription) -> str:
-        """The price that was sold."""
-        return f"{subscription.price.public_id} in {subscription.price.currency}"
+    def charges(self, subscription: Subscription) -> SafeString:
+        """Each component of the price that was sold, on a line of its own."""
+        return charges_text(subscription.price)
+
+    @admin.display(description="invoices")
+    def invoices(self, subscription: Subscription) -> SafeString:
+        """A link to the customer's invoices."""
+        address = reverse("admin:billing_invoice_changelist")
+        return link_to(f"{address}?{urlencode({'q': subscription.customer.public_id})}", "Invoices of this customer")

@@ -1,20 +1,24 @@
 """What the operator's pages are made of: pages of facts, and how amounts, units and links look on them."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from babel.numbers import format_currency
+from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.paginator import Paginator
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.functional import cached_property
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 
-from plans.models import PriceComponent
+from plans.models import Overage, Price, PriceComponent
+from plans.models.features import USAGE_BASED
 from plans.money import grouped_number, major_units
 from plans.words import money_text
 
@@ -31,7 +35,22 @@ class CappedPaginator(Paginator):
         return rows.order_by()[:MOST_COUNTED].count()
 
 
-class FactsAdmin(ModelAdmin):
+class PageAdmin(ModelAdmin):
+    """Pages that answer whatever an address holds. No text of the database has a NUL, so asking for one would fail."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list; all of it when it is asked for with a NUL."""
+        if "%00" in request.META["QUERY_STRING"]:
+            self.message_user(request, "The address had a NUL in it, so nothing was searched for.", messages.WARNING)
+            return HttpResponseRedirect(request.path)
+        return super().changelist_view(request, extra_context)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Find a row by the key in the address; none has a NUL."""
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+
+
+class FactsAdmin(PageAdmin):
     """Rows that the rules write and nobody edits."""
 
     actions = None
@@ -56,13 +75,13 @@ class FactsAdmin(ModelAdmin):
 
 
 class FactsInline(TabularInline):
-    """Rows of facts on the page of what they belong to, ten at a time."""
+    """Rows of facts on the page of what they belong to, ten at a time. The first column links to the row's page."""
 
     extra = 0
     max_num = 0
     per_page = 10
     can_delete = False
-    show_change_link = True
+    hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         """Facts are not made by hand."""
@@ -92,6 +111,57 @@ def in_column(text: str) -> SafeString:
     return format_html('<span class="figure">{}</span>', text)
 
 
+def moment(field: str, words: str = "") -> Callable[[Any], SafeString | None]:
+    """A column of a row's instants, in UTC. Without `words` it is called after the field: paid_at is "paid"."""
+
+    @admin.display(description=words or field.removesuffix("_at").replace("_", " "), ordering=field)
+    def column(row: Any) -> SafeString | None:
+        return moment_text(getattr(row, field))
+
+    column.__name__ = field
+    return column
+
+
+def moment_text(at: datetime | None) -> SafeString | None:
+    """An instant as people write it: 22 Dec 2026, 01:00."""
+    if at is None:
+        return None
+    at = at.astimezone(UTC)
+    return format_html(
+        '<time class="unbroken" datetime="{}">{} {}</time>', at.isoformat(), at.day, f"{at:%b %Y, %H:%M}"
+    )
+
+
+def yes_or_no(field: str, words: str = "") -> Callable[[Any], str]:
+    """A column that says yes or no: red crosses would look like errors."""
+
+    @admin.display(description=words or field.replace("_", " "), ordering=field)
+    def column(row: Any) -> str:
+        return "yes" if getattr(row, field) else "no"
+
+    column.__name__ = field
+    return column
+
+
+def feature_text(value: Any) -> str:
+    """What a feature gives, in words: "counted", "on", "off", or the limit or text itself."""
+    if value == USAGE_BASED:
+        return "counted"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def overage_text(overage: str) -> str:
+    """What a check answers beyond the quota."""
+    return "say yes and bill" if overage == Overage.ALLOW else "say no"
+
+
+def unbroken(text: str) -> SafeString:
+    """Text that stays on one line, such as a number with a hyphen."""
+    return format_html('<span class="unbroken">{}</span>', text)
+
+
 def link(row: models.Model | None, text: str = "") -> SafeString | None:
     """A link to the page of a row."""
     if row is None:
@@ -115,6 +185,12 @@ def component_text(component: PriceComponent, currency: str) -> str:
         f"{component.title} {unit_price_text(component.unit_cost_cents or Decimal(0), currency)} per "
         f"{component.unit_label or 'unit'}, {clock}"
     )
+
+
+def charges_text(price: Price) -> SafeString:
+    """What a price charges, each component on a line of its own."""
+    lines = ((component_text(part, price.currency),) for part in price.components.all())
+    return format_html_join("", "<div>{}</div>", lines)
 
 
 def unit_price_text(cents: Decimal, currency: str) -> str:

@@ -1,5 +1,6 @@
 """The plan form: fields, and the problems that can be named before the plan is published."""
 
+import json
 import re
 from decimal import Decimal
 from typing import Any
@@ -8,8 +9,9 @@ from django import forms
 from unfold.widgets import UnfoldBooleanWidget
 
 from plans.admin.terms import TermsForm
-from plans.models import Feature, Overage
-from plans.money import currency_exponent, is_currency, minor_units
+from plans.models import Feature, Overage, Plan
+from plans.models.features import USAGE_BASED
+from plans.money import currencies, currency_exponent, is_currency, minor_units
 from plans.pricing import LARGEST_AMOUNT_CENTS, LARGEST_UNIT_COST_CENTS, MOST_COMPONENTS, UNIT_COST_DECIMALS
 from plans.refusals import InvalidInput
 from plans.services.features import check_slug
@@ -17,29 +19,58 @@ from plans.services.features import check_slug
 LARGEST_FEE = Decimal(LARGEST_AMOUNT_CENTS)
 # A plan has a base fee beside its usage.
 MOST_LINES = MOST_COMPONENTS - 1
+# The name is part of longer ones, such as that of its quota.
+LONGEST_NAME = 180
+
+
+class PlainDecimalField(forms.DecimalField):
+    """A number that is typed as text: a number input would drop what it cannot read when the form comes back."""
+
+    widget = forms.TextInput
+
+    def __init__(self, **kwargs: Any) -> None:
+        words = "Write a number with digits and a point only, such as {}.".format(kwargs.pop("example"))
+        super().__init__(error_messages={"invalid": words}, **kwargs)
+        self.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
 
 
 class PlanForm(TermsForm):
     """Name, fees and looks of a new plan."""
 
-    name = forms.CharField(max_length=200)
+    name = forms.CharField(max_length=200, help_text="Customers choose by it.")
     description = forms.CharField(required=False, widget=forms.Textarea, help_text="Customers read it below the name.")
-    currency = forms.CharField(min_length=3, max_length=3, help_text="Such as USD, EUR or JPY.")
-    monthly_fee = forms.DecimalField(
+    currency = forms.CharField(
+        min_length=3,
+        max_length=3,
+        help_text="Such as USD, EUR or JPY.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "characters"}),
+    )
+    monthly_fee = PlainDecimalField(
+        example="29.00",
         label="Base fee per month",
         required=False,
         min_value=0,
         max_value=LARGEST_FEE,
-        help_text="Such as 29.00. 0 for a free plan; empty when only usage is paid.",
+        max_digits=17,
+        decimal_places=4,
+        help_text="In whole units, 29.00 for $29.00. 0: free. Empty: only usage is paid.",
     )
-    yearly_fee = forms.DecimalField(
+    yearly_fee = PlainDecimalField(
+        example="290.00",
         label="Base fee per year",
         required=False,
         min_value=0,
         max_value=LARGEST_FEE,
-        help_text="A second price to choose from. Usage and quota stay monthly.",
+        max_digits=17,
+        decimal_places=4,
+        help_text="A second price to choose from. Usage and quota stay monthly. Empty: none.",
     )
-    is_visible_in_pricing_table = forms.BooleanField(label="Shown on the pricing table", required=False, initial=True)
+    is_visible_in_pricing_table = forms.BooleanField(
+        label="Shown on the pricing table",
+        required=False,
+        initial=True,
+        help_text="Added as the last plan of the default pricing table.",
+    )
     button_text = forms.CharField(required=False, max_length=60, help_text="Empty: Get started.")
 
     sections = [
@@ -48,6 +79,20 @@ class PlanForm(TermsForm):
         ("Who sees it", ["is_visible_in_pricing_table", "button_text"]),
     ]
     field_of_path = {"currency": "currency", "name": "name", "monthly_fee": "monthly_fee"}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # For the hint below prices of units: how far apart the units are where it is not two decimals.
+        exponents = {code: currency_exponent(code) for code in sorted(currencies())}
+        self.fields["currency"].widget.attrs["data-exponents"] = json.dumps(
+            {code: exponent for code, exponent in exponents.items() if exponent != 2}
+        )
+
+    def clean_name(self) -> str:
+        """The name, which no other plan has."""
+        name = self.cleaned_data["name"]
+        check_plan_name(name)
+        return name
 
     def clean_currency(self) -> str:
         """The code in upper case, of a currency in use."""
@@ -66,7 +111,7 @@ class PlanForm(TermsForm):
                 continue
             cents = minor_units(fee, currency)
             if cents != cents.to_integral_value():
-                self.add_error(name, f"{currency} has {currency_exponent(currency)} decimals.")
+                self.add_error(name, f"{currency} has {currency_exponent(currency) or 'no'} decimals.")
             elif cents > LARGEST_AMOUNT_CENTS:
                 self.add_error(name, "This is more than a price can be.")
             else:
@@ -78,32 +123,53 @@ class UsageForm(TermsForm):
     """One kind of usage that the plan counts."""
 
     event_name = forms.CharField(
-        max_length=255, help_text="As your software sends it, such as api-calls. Its feature gets the same name."
+        max_length=255,
+        help_text="As your software sends it, such as api_calls. Its feature gets the same name.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    feature_name = forms.CharField(
+        label="Name for customers",
+        required=False,
+        max_length=LONGEST_NAME,
+        help_text="Such as API calls. Empty: made of the event name.",
     )
     unit_label = forms.CharField(required=False, max_length=60, help_text="What one unit is called, such as call.")
-    unit_cost_cents = forms.DecimalField(
+    unit_cost_cents = PlainDecimalField(
+        example="5 or 0.05",
         label="Price per unit in cents",
         required=False,
         min_value=0,
         max_value=LARGEST_UNIT_COST_CENTS,
         max_digits=10 + UNIT_COST_DECIMALS,
         decimal_places=UNIT_COST_DECIMALS,
-        help_text="With decimals where needed, such as 0.05. Empty: not charged.",
+        help_text="5 is $0.05 each, 0.05 is $0.0005. Empty: not charged.",
     )
-    included_units = forms.DecimalField(
-        required=False, max_digits=24, decimal_places=6, help_text="Units that come with the plan. Empty: none."
+    included_units = PlainDecimalField(
+        example="10000",
+        required=False,
+        max_digits=24,
+        decimal_places=6,
+        help_text="Units that come with the plan. Empty: none.",
     )
-    renews = forms.BooleanField(label="Renew each period", required=False, initial=True)
-    shown_on_invoices = forms.BooleanField(label="Show on invoices", required=False, initial=True)
+    renews = forms.BooleanField(
+        label="Renew each period", required=False, initial=True, help_text="Not ticked: they come once."
+    )
+    shown_on_invoices = forms.BooleanField(
+        label="Show on invoices",
+        required=False,
+        initial=True,
+        help_text="As a line of their own, with a minus.",
+    )
     overage = forms.ChoiceField(
         label="Beyond the quota",
         choices=[(Overage.BLOCK, "Say no"), (Overage.ALLOW, "Say yes and bill")],
         initial=Overage.BLOCK,
-        help_text="What your software is told when it asks. Usage that is sent all the same is always billed.",
+        help_text="What your software is told when it asks. Usage that is sent all the same is billed.",
     )
 
     sections = [
-        ("Counted", ["event_name", "unit_label", "unit_cost_cents"]),
+        ("Counted", ["event_name", "feature_name"]),
+        ("Charged", ["unit_label", "unit_cost_cents"]),
         ("Included", ["included_units", "renews", "shown_on_invoices"]),
         ("Beyond", ["overage"]),
     ]
@@ -115,15 +181,21 @@ class UsageForm(TermsForm):
             check_slug(slug_of(event_name))
         except InvalidInput:
             raise forms.ValidationError("Use at least three letters or numbers.") from None
-        counted = list(
-            Feature.objects.live()
-            .filter(slug=slug_of(event_name), metrics__deleted_at=None)
-            .exclude(metrics=None)
-            .values_list("metrics__event_name", flat=True)
-        )
-        if counted and counted != [event_name]:
-            raise forms.ValidationError(f"The feature {slug_of(event_name)} counts {', '.join(counted)} already.")
+        feature = feature_of(event_name)
+        if feature is not None:
+            check_counts(feature, event_name)
         return event_name
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse another name for a feature that has one."""
+        cleaned = super().clean() or self.cleaned_data
+        feature = feature_of(cleaned["event_name"]) if "event_name" in cleaned else None
+        if feature is not None and cleaned.get("feature_name") not in ("", None, feature.display_name):
+            self.add_error(
+                "feature_name",
+                f"This feature is called {feature.display_name} already. Leave this empty, or rename it on its page.",
+            )
+        return cleaned
 
     def clean_included_units(self) -> Decimal | None:
         """Nothing included is said by leaving the field empty."""
@@ -173,6 +245,35 @@ UsageFormSet = forms.formset_factory(
 )
 
 
+def check_plan_name(name: str) -> None:
+    """Raise ValidationError for the name of a plan that exists: two of a name could not be told apart."""
+    if Plan.objects.live().filter(name__iexact=name).exists():
+        raise forms.ValidationError(
+            f"There is a plan {name} already. If you have just sent this form, it is published: see the list of plans. "
+            "Otherwise choose another name."
+        )
+
+
+def feature_of(event_name: str) -> Feature | None:
+    """The feature that exists for an event name."""
+    return Feature.objects.live().filter(slug=slug_of(event_name)).first()
+
+
+def check_counts(feature: Feature, event_name: str) -> None:
+    """Raise ValidationError unless the feature counts this event, or can begin to."""
+    counted = list(feature.metrics.filter(deleted_at=None).values_list("event_name", flat=True).order_by("pk"))
+    if not counted and feature.value != USAGE_BASED:
+        raise forms.ValidationError(
+            f"There is a feature {feature.slug} already, and it counts nothing. Choose another event name."
+        )
+    if counted and counted != [event_name]:
+        way_out = f"Write {counted[0]} to count those, or choose" if len(counted) == 1 else "Choose"
+        raise forms.ValidationError(
+            f"There is a feature {feature.slug} already, and it counts {', '.join(counted)}. "
+            f"{way_out} another event name."
+        )
+
+
 def slug_of(event_name: str) -> str:
     """The slug of the feature that an event name is counted for: "API.Call" gives "api-call"."""
     return re.sub(r"[^a-z0-9]+", "-", event_name.lower())[:50].strip("-")
@@ -181,4 +282,4 @@ def slug_of(event_name: str) -> str:
 def name_of(event_name: str) -> str:
     """An event name as people read it: "api-calls" gives "Api calls"."""
     words = re.sub(r"[-_.\s]+", " ", event_name).strip()
-    return (words[:1].upper() + words[1:])[:180]
+    return (words[:1].upper() + words[1:])[:LONGEST_NAME]

@@ -1,31 +1,48 @@
 """Plans: the form that makes one, and the page that shows what it sells."""
 
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from credits.models import CreditDefinition
 from credits.services.publish_plan import QuotaTerms, UsageTerms, publish_plan
-from plans.admin.pages import FactsInline, component_text, link, units
-from plans.admin.plan_form import PlanForm, UsageFormSet, name_of, slug_of
+from plans.admin.pages import (
+    FactsInline,
+    charges_text,
+    feature_text,
+    link,
+    link_to,
+    moment,
+    overage_text,
+    unit_price_text,
+    units,
+    yes_or_no,
+)
+from plans.admin.plan_form import PlanForm, UsageFormSet, check_plan_name, feature_of, name_of, slug_of
 from plans.admin.terms import TermsAdmin
-from plans.models import Feature, Merchant, Plan, PlanFeature, Price
+from plans.models import Merchant, Plan, PlanFeature, Price, PriceComponent, PricingTablePlan
+from plans.money import grouped_number
 from plans.refusals import InvalidInput
 from plans.words import money_text
+
+CREATED = moment("created_at")
 
 
 class PriceInline(FactsInline):
     """What the plan costs."""
 
     model = Price
-    fields = ["public_id", "currency", "charges", "created_at"]
+    fields = ["charges", "currency", "public_id", moment("created_at")]
     verbose_name_plural = "prices"
-    show_change_link = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Price]:
         """Prices that can be bought, with their components."""
@@ -34,18 +51,15 @@ class PriceInline(FactsInline):
     @admin.display(description="charges")
     def charges(self, price: Price) -> SafeString:
         """Each component on a line of its own."""
-        return format_html_join(
-            "", "<div>{}</div>", ((component_text(part, price.currency),) for part in price.components.all())
-        )
+        return charges_text(price)
 
 
 class PlanFeatureInline(FactsInline):
     """What the plan gives."""
 
     model = PlanFeature
-    fields = ["feature", "value", "beyond"]
+    fields = ["feature", "gives", "beyond"]
     verbose_name_plural = "features"
-    show_change_link = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PlanFeature]:
         """With the features' names."""
@@ -54,7 +68,12 @@ class PlanFeatureInline(FactsInline):
     @admin.display(description="beyond the quota")
     def beyond(self, sold: PlanFeature) -> str:
         """The answer to a check beyond the quota."""
-        return "say yes and bill" if sold.overage == "allow" else "say no"
+        return overage_text(sold.overage)
+
+    @admin.display(description="gives")
+    def gives(self, sold: PlanFeature) -> str:
+        """What a subscription has of it."""
+        return feature_text(sold.value)
 
 
 class QuotaInline(FactsInline):
@@ -62,7 +81,14 @@ class QuotaInline(FactsInline):
 
     model = CreditDefinition
     fk_name = "plan"
-    fields = ["name", "metric", "included", "renew_on_billing", "billing_visible", "price_name"]
+    fields = [
+        "page",
+        "metric",
+        "included",
+        yes_or_no("renew_on_billing", "renews each period"),
+        yes_or_no("billing_visible", "on invoices"),
+        "comes_with",
+    ]
     verbose_name_plural = "quotas"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CreditDefinition]:
@@ -72,18 +98,68 @@ class QuotaInline(FactsInline):
             .get_queryset(request)
             .filter(deleted_at=None)
             .select_related("metric", "price", "plan")
+            .prefetch_related("price__components")
             .order_by("pk")
         )
+
+    @admin.display(description="quota")
+    def page(self, quota: CreditDefinition) -> SafeString | None:
+        """The definition by its name."""
+        return link(quota)
 
     @admin.display(description="units")
     def included(self, quota: CreditDefinition) -> SafeString | None:
         """Units granted first."""
         return units(quota.default_amount)
 
-    @admin.display(description="with price")
-    def price_name(self, quota: CreditDefinition) -> str:
-        """The price that it comes with; without one it comes with each."""
-        return quota.price.public_id if quota.price is not None else "every price"
+    @admin.display(description="comes with")
+    def comes_with(self, quota: CreditDefinition) -> str:
+        """The fee of the price that it comes with; without one it comes with each."""
+        return "every price" if quota.price is None else fees_text(quota.price)
+
+
+class PlacementInline(FactsInline):
+    """The pricing tables that the plan stands on."""
+
+    model = PricingTablePlan
+    fields = ["page", "display_order", "button_text"]
+    verbose_name_plural = "pricing tables"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PricingTablePlan]:
+        """With the tables' names."""
+        return super().get_queryset(request).select_related("pricing_table", "plan").order_by("pricing_table_id")
+
+    @admin.display(description="pricing table")
+    def page(self, placement: PricingTablePlan) -> SafeString | None:
+        """The table by its name."""
+        return link(placement.pricing_table)
+
+
+class PlanLooksForm(forms.ModelForm):
+    """What may change after a plan was sold: how it looks."""
+
+    class Meta:
+        model = Plan
+        fields: ClassVar[list[str]] = [
+            "name",
+            "description",
+            "is_visible_in_pricing_table",
+            "button_text",
+            "is_enterprise_plan",
+            "enterprise_redirect_url",
+        ]
+        labels: ClassVar[dict[str, str]] = {
+            "name": "Name",
+            "is_visible_in_pricing_table": "Meant for pricing tables",
+            "is_enterprise_plan": "Enterprise plan",
+            "enterprise_redirect_url": "Contact address",
+        }
+        help_texts: ClassVar[dict[str, str]] = {
+            "description": "Customers read it below the name.",
+            "is_visible_in_pricing_table": "A word for clients of the API. What a table shows is set on its own page.",
+            "button_text": "Empty: Get started.",
+            "is_enterprise_plan": "The pricing table shows no price, and its button opens the address below.",
+        }
 
 
 @admin.register(Plan)
@@ -93,13 +169,35 @@ class PlanAdmin(TermsAdmin):
     terms_form = PlanForm
     lines_formset = UsageFormSet
     terms_title = "Create a plan"
-    list_display = ["name", "version_number", "price_texts", "is_visible_in_pricing_table", "sold", "created_at"]
+    terms_words = (
+        "It is published at once as version 1. Later you may change how it looks; "
+        "what it costs and gives stays, for those who bought it."
+    )
+    form = PlanLooksForm
+    list_display = [
+        "name",
+        "version_number",
+        "price_texts",
+        yes_or_no("is_visible_in_pricing_table", "for pricing tables"),
+        "sold",
+        CREATED,
+    ]
     list_filter = ["is_visible_in_pricing_table", "is_enterprise_plan"]
     search_fields = ["name", "public_id", "stable_plan_id"]
+    search_help_text = "Name or id of a plan."
     ordering = ["-created_at", "-pk"]
-    readonly_fields = ["public_id", "stable_plan_id", "version_number", "versions", "commit_message", "created_at"]
+    readonly_fields = [
+        "charges",
+        "public_id",
+        "stable_plan_id",
+        "version_number",
+        "versions",
+        "commit_message",
+        "subscriptions",
+        CREATED,
+    ]
     fieldsets = [
-        (None, {"fields": ["name", "description"]}),
+        (None, {"fields": ["name", "description", "charges", "subscriptions"]}),
         (
             "Pricing table",
             {
@@ -111,16 +209,14 @@ class PlanAdmin(TermsAdmin):
                 ]
             },
         ),
-        (
-            "Version",
-            {"fields": ["version_number", "versions", "commit_message", "public_id", "stable_plan_id", "created_at"]},
-        ),
+        ("Version", {"fields": ["versions", "commit_message", "public_id", "stable_plan_id", CREATED]}),
     ]
-    inlines = [PriceInline, PlanFeatureInline, QuotaInline]
+    inlines = [PriceInline, PlanFeatureInline, QuotaInline, PlacementInline]
 
     def make(self, form: PlanForm, lines: Any, at: datetime) -> Plan:
         """Publish the plan with all that it takes to sell it."""
         terms = form.cleaned_data
+        refuse_second(terms["name"])
         usage = [usage_terms(line) for line in lines.filled()]
         is_paid = any(line.unit_cost_cents is not None for line in usage)
         if terms["monthly_fee"] is None and terms["yearly_fee"] is None and not is_paid:
@@ -142,6 +238,11 @@ class PlanAdmin(TermsAdmin):
         """The currency that the merchant sells in."""
         return {"currency": Merchant.objects.values_list("default_currency", flat=True).get()}
 
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the plan that was made."""
+        self.message_user(request, f"The plan {obj.name} is published. This is what it sells.")
+        return HttpResponseRedirect(reverse("admin:plans_plan_change", args=[obj.pk]))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
         """With prices, and how often each was sold."""
         plans = super().get_queryset(request).filter(deleted_at=None).prefetch_related("prices__components")
@@ -154,13 +255,22 @@ class PlanAdmin(TermsAdmin):
     @admin.display(description="prices")
     def price_texts(self, plan: Plan) -> str:
         """The base fees, or what is charged instead."""
-        texts = []
-        for price in plan.prices.all():
-            fees = [part for part in price.components.all() if part.amount_cents is not None]
-            texts += [
-                f"{money_text(fee.amount_cents or 0, price.currency)} {fee.frequency.lower()}" for fee in fees
-            ] or [f"usage in {price.currency}"]
-        return " · ".join(texts)
+        return " · ".join(fees_text(price) for price in plan.prices.all() if price.deleted_at is None)
+
+    @admin.display(description="sells")
+    def charges(self, plan: Plan) -> SafeString:
+        """What the plan costs and includes, each price in one sentence."""
+        quotas = list(plan.credit_definitions.filter(deleted_at=None).select_related("metric").order_by("pk"))
+        prices = [price for price in plan.prices.all() if price.deleted_at is None]
+        return format_html_join("", "<div>{}</div>", ((offer_text(price, quotas),) for price in prices))
+
+    @admin.display(description="subscriptions")
+    def subscriptions(self, plan: Any) -> SafeString:
+        """A link to those who have this version."""
+        address = reverse("admin:plans_subscription_changelist")
+        return link_to(
+            f"{address}?{urlencode({'plan__id__exact': plan.pk})}", f"{plan.subscription_count:,} of this version"
+        )
 
     @admin.display(description="subscriptions", ordering="subscription_count")
     def sold(self, plan: Any) -> SafeString | None:
@@ -174,14 +284,57 @@ class PlanAdmin(TermsAdmin):
         return format_html_join(" · ", "{}", ((link(version, f"v{version.version_number}"),) for version in same))
 
 
+def refuse_second(name: str) -> None:
+    """Raise InvalidInput when the form is sent twice: the second waits here for the first, and finds its plan."""
+    Merchant.objects.select_for_update(no_key=True).get()
+    try:
+        check_plan_name(name)
+    except forms.ValidationError as error:
+        raise InvalidInput.at("name", str(error.message)) from None
+
+
+def fees_text(price: Price) -> str:
+    """The base fees of a price, or what is charged instead."""
+    fees = [part for part in price.components.all() if part.amount_cents is not None]
+    texts = [f"{money_text(fee.amount_cents or 0, price.currency)} {fee.frequency.lower()}" for fee in fees]
+    return " + ".join(texts) or f"usage in {price.currency}"
+
+
+def offer_text(price: Price, quotas: list[CreditDefinition]) -> str:
+    """What a price costs and includes: "$29.00 monthly. API calls: 10,000 included, then $0.05 per call."."""
+    coming = [quota for quota in quotas if quota.price_id in (None, price.pk)]
+    priced = [part for part in price.components.all() if part.unit_cost_cents is not None]
+    counted = {part.metric_id for part in priced}
+    return " ".join(
+        [f"{fees_text(price)}."]
+        + [usage_text(part, price.currency, coming) for part in priced]
+        + [f"{quota.metric.name}: {included_text([quota])}." for quota in coming if quota.metric_id not in counted]
+    )
+
+
+def usage_text(part: PriceComponent, currency: str, quotas: list[CreditDefinition]) -> str:
+    """What a priced usage costs: "API calls: 10,000 included, then $0.05 per call."."""
+    each = f"{unit_price_text(part.unit_cost_cents or Decimal(0), currency)} per {part.unit_label or 'unit'}"
+    own = [
+        quota
+        for quota in quotas
+        if quota.metric_id == part.metric_id and quota.price_component_id in (None, "", part.component_id)
+    ]
+    return f"{part.title}: {included_text(own)}, then {each}." if own else f"{part.title}: {each}."
+
+
+def included_text(quotas: list[CreditDefinition]) -> str:
+    """The units that come with a plan: "10,000 included"."""
+    return " + ".join(grouped_number(quota.default_amount) for quota in quotas) + " included"
+
+
 def usage_terms(line: dict[str, Any]) -> UsageTerms:
     """The terms of one kind of usage as it was entered; an existing feature keeps its name."""
-    slug = slug_of(line["event_name"])
-    known = Feature.objects.live().filter(slug=slug).values_list("display_name", flat=True).first()
+    known = feature_of(line["event_name"])
     included = line["included_units"]
     return UsageTerms(
-        slug=slug,
-        name=known or name_of(line["event_name"]),
+        slug=slug_of(line["event_name"]),
+        name=known.display_name if known else line["feature_name"] or name_of(line["event_name"]),
         event_name=line["event_name"],
         unit_label=line["unit_label"],
         unit_cost_cents=line["unit_cost_cents"],

@@ -12,9 +12,9 @@ from django.forms.boundfield import BoundField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
 from unfold.widgets import INPUT_CLASSES, SELECT_CLASSES, TEXTAREA_CLASSES, UnfoldBooleanWidget
 
+from plans.admin.pages import PageAdmin
 from plans.refusals import Refusal
 
 
@@ -58,12 +58,13 @@ def sentence(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-class TermsAdmin(ModelAdmin):
+class TermsAdmin(PageAdmin):
     """Pages of a model whose rows are made by a service from the terms of `terms_form`."""
 
     terms_form: type[TermsForm]
     lines_formset: type[forms.BaseFormSet] | None = None
     terms_title: str
+    terms_words: str = ""
 
     def make(self, form: Any, lines: Any, at: datetime) -> models.Model:
         """Make the row by its service. Runs in a transaction; may raise Refusal."""
@@ -96,6 +97,7 @@ class TermsAdmin(ModelAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": self.terms_title,
+            "words": self.terms_words,
             "opts": self.opts,
             "form": form,
             "lines": lines,

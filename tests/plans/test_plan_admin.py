@@ -1,18 +1,21 @@
 """The plan form: one page makes a plan with all that it takes to sell it, or says what is wrong and where."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.test import Client
 
 from credits.models import CreditDefinition
 from plans.admin.plan_form import name_of, slug_of
+from plans.admin.plans import refuse_second
 from plans.models import Feature, Merchant, Metric, Plan, Price
 from plans.refusals import InvalidInput
-from tests.factories import START, FeatureFactory, MetricFactory
+from tests.factories import START, FeatureFactory, MetricFactory, PlanFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -58,9 +61,14 @@ def typed(*lines: dict[str, str], **changes: str) -> dict[str, str]:
     return terms | changes
 
 
-def assert_nothing_is_written() -> None:
-    for model in (Plan, Price, Feature, Metric, CreditDefinition):
-        assert not model.objects.exists()
+def rows() -> dict[str, int]:
+    """The number of rows in every table."""
+    with connection.cursor() as cursor:
+        counts = {}
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'SELECT count(*) FROM "{table}"')
+            counts[table] = cursor.fetchone()[0]
+    return counts
 
 
 def test_publishes_the_plan(operator):
@@ -70,7 +78,7 @@ def test_publishes_the_plan(operator):
     monthly, yearly = Price.objects.filter(plan=plan).order_by("pk")
     fee, component = monthly.components.all()
     definition = CreditDefinition.objects.filter(price=monthly).get()
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/plans/plan/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, f"/admin/plans/plan/{plan.pk}/change/")
     assert (plan.name, plan.description, plan.button_text) == ("Pro", "For teams", "Start")
     assert plan.is_visible_in_pricing_table
     assert plan.table_plans.get().pricing_table.slug == "default"
@@ -81,8 +89,8 @@ def test_publishes_the_plan(operator):
     assert (definition.default_amount, definition.renew_on_billing, definition.billing_visible) == (10_000, True, True)
     assert LogEntry.objects.get().object_id == str(plan.pk)
     page = operator.get(f"/admin/plans/plan/{plan.pk}/change/").content.decode()
-    for text in ("$29.00", "$290.00", "$0.05 per call", "10,000"):
-        assert text in page
+    assert "$29.00 monthly. Api calls usage: 10,000 included, then $0.05 per call." in page
+    assert "$290.00 yearly. Api calls usage: 10,000 included, then $0.05 per call." in page
 
 
 def test_what_is_not_ticked_is_off(operator):
@@ -103,6 +111,8 @@ def test_a_quota_without_price_is_a_hard_cap(operator):
     operator.post(ADD, typed(usage(unit_cost_cents="")))
 
     assert CreditDefinition.objects.get().price is None
+    page = operator.get(f"/admin/plans/plan/{Plan.objects.get().pk}/change/").content.decode()
+    assert "$29.00 monthly. Api calls: 10,000 included." in page
 
 
 def test_usage_may_be_all_that_is_paid(operator):
@@ -140,31 +150,60 @@ def test_an_existing_feature_keeps_its_name(operator):
     assert Price.objects.get().components.get(kind="usage").label == "API calls usage"
 
 
+def test_usage_is_called_as_it_was_named(operator):
+    operator.post(ADD, typed(usage(event_name="api_calls", feature_name="API calls")))
+
+    feature = Feature.objects.get()
+    assert (feature.slug, feature.display_name) == ("api-calls", "API calls")
+    assert feature.metrics.get().event_name == "api_calls"
+
+
+def test_a_metric_that_counts_the_event_otherwise_stays_and_a_sum_is_made_beside_it(operator):
+    MetricFactory(event_name="api-calls", aggregation_type="COUNT")
+
+    operator.post(ADD, typed(usage()))
+
+    assert Feature.objects.get().metrics.get().aggregation_type == "SUM"
+    assert sorted(metric.aggregation_type for metric in Metric.objects.all()) == ["COUNT", "SUM"]
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
         ({"name": " "}, "name"),
         ({"name": "x" * 201}, "name"),
+        ({"name": "Pro\0"}, "name"),
+        ({"description": "For\0teams"}, "description"),
         ({"currency": ""}, "currency"),
         ({"currency": "ABC"}, "currency"),
+        ({"currency": "US"}, "currency"),
+        ({"currency": "USDT"}, "currency"),
         ({"monthly_fee": "-1"}, "monthly_fee"),
         ({"monthly_fee": "29.001"}, "monthly_fee"),
+        ({"monthly_fee": "29.00001"}, "monthly_fee"),
         ({"monthly_fee": "29,5x"}, "monthly_fee"),
+        ({"monthly_fee": "29,50"}, "monthly_fee"),
         ({"monthly_fee": "99999999999"}, "monthly_fee"),
+        ({"monthly_fee": "1e999999"}, "monthly_fee"),
+        ({"monthly_fee": "1e-999999"}, "monthly_fee"),
+        ({"monthly_fee": "NaN"}, "monthly_fee"),
+        ({"monthly_fee": "-Infinity"}, "monthly_fee"),
         ({"yearly_fee": "-1"}, "yearly_fee"),
+        ({"yearly_fee": "290.005"}, "yearly_fee"),
+        ({"yearly_fee": "a lot"}, "yearly_fee"),
+        ({"yearly_fee": "sNaN"}, "yearly_fee"),
         ({"currency": "JPY", "monthly_fee": "0.5"}, "monthly_fee"),
         ({"button_text": "x" * 61}, "button_text"),
-        ({"monthly_fee": ""}, "monthly_fee"),
     ],
 )
-def test_a_problem_shows_at_its_field(operator, changes, field):
-    line = usage(unit_cost_cents="") if changes == {"monthly_fee": ""} else usage()
+def test_a_problem_shows_at_its_field_and_nothing_is_written(operator, changes, field):
+    before = rows()
 
-    answer = operator.post(ADD, typed(line, **changes))
+    answer = operator.post(ADD, typed(usage(), **changes))
 
     assert answer.status_code == 200
     assert list(answer.context["form"].errors) == [field]
-    assert_nothing_is_written()
+    assert rows() == before
 
 
 @pytest.mark.parametrize(
@@ -172,54 +211,184 @@ def test_a_problem_shows_at_its_field(operator, changes, field):
     [
         ({"event_name": ""}, "event_name"),
         ({"event_name": "!!"}, "event_name"),
+        ({"event_name": "äöü"}, "event_name"),
+        ({"event_name": "api\0calls"}, "event_name"),
         ({"event_name": "x" * 256}, "event_name"),
+        ({"feature_name": "x" * 181}, "feature_name"),
         ({"unit_label": "x" * 61}, "unit_label"),
         ({"unit_cost_cents": "-1"}, "unit_cost_cents"),
         ({"unit_cost_cents": "free"}, "unit_cost_cents"),
         ({"unit_cost_cents": "0.0000000000001"}, "unit_cost_cents"),
+        ({"unit_cost_cents": "1000000001"}, "unit_cost_cents"),
         ({"unit_cost_cents": "NaN"}, "unit_cost_cents"),
         ({"included_units": "0"}, "included_units"),
         ({"included_units": "-5"}, "included_units"),
+        ({"included_units": "10,000"}, "included_units"),
         ({"included_units": "0.0000001"}, "included_units"),
+        ({"included_units": "1" + "0" * 18}, "included_units"),
+        ({"included_units": "Infinity"}, "included_units"),
         ({"overage": "perhaps"}, "overage"),
     ],
 )
-def test_a_problem_of_usage_shows_at_its_field(operator, changes, field):
+def test_a_problem_of_usage_shows_at_its_field_and_nothing_is_written(operator, changes, field):
+    before = rows()
+
     answer = operator.post(ADD, typed(usage(event_name="mails"), usage(**changes)))
 
     assert answer.status_code == 200
     assert [list(errors) for errors in answer.context["lines"].errors] == [[], [field]]
-    assert_nothing_is_written()
+    assert rows() == before
+
+
+def test_a_plan_without_any_price_is_asked_for_its_fee(operator):
+    before = rows()
+
+    answer = operator.post(ADD, typed(usage(unit_cost_cents=""), monthly_fee=""))
+
+    assert answer.context["form"].errors == {"monthly_fee": ["Say what the plan costs; 0 makes it free."]}
+    assert rows() == before
 
 
 def test_the_same_usage_twice_is_named_at_the_second(operator):
+    before = rows()
+
     answer = operator.post(ADD, typed(usage(), usage(event_name="API calls")))
 
     assert [list(errors) for errors in answer.context["lines"].errors] == [[], ["event_name"]]
-    assert_nothing_is_written()
+    assert rows() == before
+
+
+def test_usage_without_an_event_name_is_asked_for_it(operator):
+    before = rows()
+
+    answer = operator.post(ADD, typed({"unit_label": "call", "unit_cost_cents": "5", "overage": "block"}))
+
+    assert answer.context["lines"].errors == [{"event_name": ["This field is required."]}]
+    assert rows() == before
 
 
 def test_a_feature_that_counts_something_else_is_named_at_the_event(operator):
-    FeatureFactory(slug="api-calls", metrics=[MetricFactory(event_name="something")])
+    FeatureFactory(slug="api-calls", metrics=[MetricFactory(event_name="api-call")])
+    before = rows()
 
     answer = operator.post(ADD, typed(usage()))
 
     assert answer.context["lines"].errors == [
-        {"event_name": ["The feature api-calls counts something already."]},
+        {
+            "event_name": [
+                "There is a feature api-calls already, and it counts api-call. "
+                "Write api-call to count those, or choose another event name."
+            ]
+        },
     ]
+    assert rows() == before
+
+
+def test_a_feature_that_counts_nothing_is_named_at_the_event(operator):
+    FeatureFactory(slug="api-calls", value=True)
+    before = rows()
+
+    answer = operator.post(ADD, typed(usage()))
+
+    assert answer.context["lines"].errors == [
+        {"event_name": ["There is a feature api-calls already, and it counts nothing. Choose another event name."]},
+    ]
+    assert rows() == before
+
+
+def test_another_name_for_a_feature_that_has_one_is_refused(operator):
+    metric = MetricFactory(event_name="api-calls")
+    FeatureFactory(slug="api-calls", display_name="API calls", value="usage_based", metrics=[metric])
+
+    answer = operator.post(ADD, typed(usage(feature_name="Requests")))
+
+    assert [list(errors) for errors in answer.context["lines"].errors] == [["feature_name"]]
     assert not Plan.objects.exists()
 
 
+def test_a_form_sent_twice_makes_one_plan(operator):
+    operator.post(ADD, typed(usage()))
+    before = rows()
+
+    answer = operator.post(ADD, typed(usage(), name="pro"))
+
+    (error,) = answer.context["form"].errors["name"]
+    assert error.startswith("There is a plan pro already. If you have just sent this form, it is published")
+    assert rows() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_sent_while_its_first_copy_is_being_saved_waits_and_is_refused(operator):
+    def send() -> int:
+        try:
+            return operator.post(ADD, typed(usage())).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads, transaction.atomic():
+        refuse_second("Pro")
+        PlanFactory(name="Pro")
+        second = threads.submit(send)
+        while not second.done() and not somebody_waits_for_us():
+            pass
+
+    assert second.result() == 200
+    assert Plan.objects.count() == 1
+
+
+def somebody_waits_for_us() -> bool:
+    """Whether another connection waits for a lock of this one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted"
+            " AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+        )
+        return cursor.fetchone()[0]
+
+
+def test_a_deleted_plan_leaves_its_name_to_another(operator):
+    PlanFactory(name="Pro", deleted_at=START)
+
+    assert operator.post(ADD, typed(usage())).status_code == 302
+
+
+def test_what_was_ticked_or_not_and_added_rows_come_back(operator):
+    first, second = usage(overage="allow"), usage(event_name="mails", unit_label="mail")
+    del first["renews"], second["shown_on_invoices"]
+    terms = typed(first, second, currency="ABC")
+    del terms["is_visible_in_pricing_table"]
+
+    answer = operator.post(ADD, terms)
+
+    form, lines = answer.context["form"], answer.context["lines"]
+    assert 'name="is_visible_in_pricing_table" checked' not in answer.content.decode()
+    assert not form["is_visible_in_pricing_table"].value()
+    assert [(bool(line["renews"].value()), bool(line["shown_on_invoices"].value())) for line in lines] == [
+        (False, True),
+        (True, False),
+    ]
+    assert [line["event_name"].value() for line in lines] == ["api-calls", "mails"]
+    assert lines[0]["overage"].value() == "allow"
+
+
 def test_all_problems_show_at_once_and_nothing_typed_is_lost(operator):
-    terms = typed(usage(unit_cost_cents="five", unit_label="call up"), currency="ABC", button_text="Go")
+    terms = typed(
+        usage(unit_cost_cents="five", unit_label="call up", included_units="10 000"),
+        currency="ABC",
+        button_text="Go",
+        yearly_fee="NaN",
+    )
 
     answer = operator.post(ADD, terms)
 
     page = answer.content.decode()
-    assert list(answer.context["form"].errors) == ["currency"]
-    assert list(answer.context["lines"].errors[0]) == ["unit_cost_cents"]
-    for text in ("five", "call up", "ABC", "29.00", "Go", "10000", "For teams"):
-        assert text in page
+    assert list(answer.context["form"].errors) == ["currency", "yearly_fee"]
+    assert list(answer.context["lines"].errors[0]) == ["unit_cost_cents", "included_units"]
+    for text in ("five", "call up", "ABC", "29.00", "NaN", "Go", "10 000"):
+        assert f'value="{text}"' in page
+    assert "For teams" in page
+    # A number input would come back empty where a browser cannot read what was typed.
+    assert 'type="number"' not in page
 
 
 @pytest.mark.parametrize(("path", "field"), [("currency", "currency"), ("elsewhere", "__all__")])
@@ -250,7 +419,7 @@ def test_only_the_looks_of_a_plan_can_be_edited(operator):
 
     counts = {
         f"{prefix}-{count}_FORMS": "1"
-        for prefix in ("prices", "plan_features", "credit_definitions")
+        for prefix in ("prices", "plan_features", "credit_definitions", "table_plans")
         for count in ("TOTAL", "INITIAL")
     }
 
@@ -270,7 +439,7 @@ def test_needs_a_login_and_the_permission(client, django_user_model):
 
     assert client.get(ADD).status_code == 403
     assert client.post(ADD, typed(usage())).status_code == 403
-    assert_nothing_is_written()
+    assert not Plan.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,68 @@
+"use strict";
+
+// The forms that publish: rows that are added, prices of units in words, and one publication for a double click.
+(() => {
+    const form = document.getElementById("terms_form");
+
+    form.addEventListener("submit", (event) => {
+        if (form.dataset.sent) {
+            event.preventDefault();
+        }
+        form.dataset.sent = "yes";
+    });
+    // A page that comes back from the browser's memory may be sent again.
+    window.addEventListener("pageshow", () => delete form.dataset.sent);
+
+    document.querySelector("#terms_form .errors :is(input, select, textarea)")?.focus();
+
+    const addButton = document.getElementById("add-line");
+    if (!addButton) {
+        return;
+    }
+    addButton.hidden = false;
+    addButton.addEventListener("click", () => {
+        const total = document.getElementById("id_lines-TOTAL_FORMS");
+        const html = document.getElementById("empty-line").innerHTML.replaceAll("__prefix__", total.value);
+        const lines = document.getElementById("lines");
+        lines.insertAdjacentHTML("beforeend", html);
+        total.value = Number(total.value) + 1;
+        lines.lastElementChild.querySelector("input").focus();
+        showPrices();
+    });
+
+    const currency = document.getElementById("id_currency");
+    const exponents = JSON.parse(currency.dataset.exponents);
+
+    // Moves the point in the text itself: a number of JavaScript could not hold every price.
+    function majorUnits(cents, places) {
+        const [whole, decimals = ""] = cents.split(".");
+        const digits = whole.padStart(places + 1, "0");
+        const split = digits.length - places;
+        const moved = (digits.slice(split) + decimals).replace(/0+$/, "").padEnd(places, "0");
+        return digits.slice(0, split).replace(/^0+(?=\d)/, "") + (moved && "." + moved);
+    }
+
+    function priceText(cents, unit) {
+        const code = currency.value.trim().toUpperCase();
+        if (!/^\d+(\.\d+)?$/.test(cents) || !/^[A-Z]{3}$/.test(code)) {
+            return "";
+        }
+        return `${majorUnits(cents, exponents[code] ?? 2)} ${code} per ${unit || "unit"}`;
+    }
+
+    function showPrices() {
+        for (const input of document.querySelectorAll("#lines input[name$=unit_cost_cents]")) {
+            const unit = document.getElementsByName(input.name.replace("unit_cost_cents", "unit_label"))[0];
+            let hint = input.parentElement.querySelector("output");
+            if (!hint) {
+                hint = document.createElement("output");
+                hint.htmlFor = input.id;
+                input.after(hint);
+            }
+            hint.textContent = priceText(input.value.trim(), unit.value.trim());
+        }
+    }
+
+    form.addEventListener("input", showPrices);
+    showPrices();
+})();
