@@ -173,7 +173,7 @@ def make_sample_set(*, table: PricingTable, at: datetime) -> None:
                 UsageTerms(
                     slug="api-calls",
                     name="API calls",
-                    event_name="api-call",
+                    event_name="api_calls",
                     unit_label="call",
                     quota=QuotaTerms(units=Decimal(1_000)),
                 )
@@ -224,7 +224,7 @@ def _sold_calls(*, quota: int, unit_cost_cents: str) -> UsageTerms:
     return UsageTerms(
         slug="api-calls",
         name="API calls",
-        event_name="api-call",
+        event_name="api_calls",
         unit_label="call",
         unit_cost_cents=Decimal(unit_cost_cents),
         quota=QuotaTerms(units=Decimal(quota), shown_on_invoices=True),

@@ -1,7 +1,9 @@
 """Every address. The endpoints of the v1 API stand in `v1_patterns`; each of their views states its `scope`."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 from billing.views.checkout import checkout_page, checkout_result_page
 from billing.views.invoices import invoice_page
@@ -34,5 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("checkout", checkout_page, name="checkout"),
     path("checkout/<str:public_id>", checkout_result_page, name="checkout-result"),
     path("invoices/<str:token>", invoice_page, name="invoice-page"),
+    # Where browsers look by themselves, on pages that name no icon.
+    path("favicon.ico", RedirectView.as_view(url=static("pages/icon.svg"))),
     path("admin/", admin.site.urls),
 ]

@@ -89,8 +89,8 @@ class OfferedPlan:
 
     @property
     def popular_text(self) -> str:
-        """What stands on the badge of a popular plan; empty for others."""
-        return (self.placed.popular_text or "Popular") if self.placed.is_popular else ""
+        """What stands on the badge of a popular plan; empty for others without words of their own."""
+        return self.placed.popular_text or ("Popular" if self.placed.is_popular else "")
 
     @property
     def yearly_saving_percent(self) -> int | None:

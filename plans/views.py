@@ -13,6 +13,7 @@ from credits.services.offered_plans import read_offered_plans
 from plans.cards import Card, OfferedPlan
 from plans.models import ComponentKind, Merchant, Price
 from plans.offered_lines import FeatureLine, feature_lines
+from plans.money import currency_exponent
 from plans.page_words import each_text, exact_money_text
 from plans.periods import shortest
 from plans.services.pricing_tables import PricingTableNotFound, find_shown_table, interval_of
@@ -89,7 +90,7 @@ def page_card(offered: OfferedPlan, *, interval: str, session: str = "") -> Page
     return PageCard(
         name=plan.name,
         description=plan.description,
-        popular_text=offered.popular_text,
+        popular_text=offered.popular_text if offered.placed.is_popular else "",
         amount=_amount(card),
         per=f"per {interval_of(card.price)}" if card.price is not None and card.fee_cents else "",
         saving=f"Save {saving}%{of_what}" if saving else "",
@@ -106,7 +107,9 @@ def _amount(card: Card) -> str:
     if card.price is None:
         return "On request"
     if card.fee_cents:
-        return exact_money_text(card.fee_cents, card.price.currency)
+        # A whole amount is read faster without its zeros, and is as exact.
+        zeros = "." + "0" * currency_exponent(card.price.currency)
+        return exact_money_text(card.fee_cents, card.price.currency).removesuffix(zeros)
     return "Pay as you go" if card.rates else "Free"
 
 

@@ -102,17 +102,26 @@ def checkout_page(request: HttpRequest) -> HttpResponse:
 
 def _visit(request: HttpRequest, at: datetime) -> Visit:
     """Find out who comes, and for what. Raises PriceNotOnSale, and what is wrong with a session of the address."""
-    token, is_new = request.GET.get("session", ""), False
+    token = request.GET.get("session", "")
+    remembered = None if token else _visitor(request.COOKIES.get(VISITOR, ""), at)
     if token:
         session = read_session(token, at=at)
+    elif remembered is not None:
+        session, token = remembered, request.COOKIES[VISITOR]
     else:
-        token = request.COOKIES.get(VISITOR, "")
-        try:
-            session = read_session(token, at=at)
-        except Refusal:
-            session, token, is_new = *_new_visitor(at), True
-    price = checkouts.price_for(session, request.GET.get("price", ""))
-    return Visit(session=session, token=token, price=price, is_new=is_new)
+        session, token = _new_visitor(at)
+    # PostgreSQL takes no NUL, and no id has one.
+    price = checkouts.price_for(session, request.GET.get("price", "").replace("\x00", ""))
+    return Visit(session=session, token=token, price=price, is_new=not session.customer and remembered is None)
+
+
+def _visitor(token: str, at: datetime) -> CheckoutSession | None:
+    """Read a cookie: it names a browser, and never a customer, who comes by an address alone."""
+    try:
+        session = read_session(token, at=at)
+    except Refusal:
+        return None
+    return session if session.visitor else None
 
 
 def _new_visitor(at: datetime) -> tuple[CheckoutSession, str]:
@@ -210,7 +219,7 @@ def checkout_result_page(request: HttpRequest, public_id: str) -> HttpResponse:
         session = request.GET.get("session", "")
         return HttpResponseRedirect(request.path + (f"?{urlencode({'session': session})}" if session else ""))
     try:
-        checkout = find_checkout(public_id=public_id)
+        checkout = find_checkout(public_id=public_id.replace("\x00", ""))
     except CheckoutNotFound:
         return render(request, "pages/not_found.html", {"sentence": "There is no such checkout."}, status=404)
     error, is_unreachable = "", False
@@ -219,7 +228,7 @@ def checkout_result_page(request: HttpRequest, public_id: str) -> HttpResponse:
     except (gateway.StripeUnavailable, gateway.StripeRefused, gateway.CardDeclined) as failure:
         logger.warning("checkout %s could not go on: %s", checkout, failure)
         is_unreachable = True
-    return _result(request, find_checkout(public_id=public_id), error, is_unreachable=is_unreachable)
+    return _result(request, find_checkout(public_id=checkout.public_id), error, is_unreachable=is_unreachable)
 
 
 def _result(request: HttpRequest, checkout: Checkout, error: str, *, is_unreachable: bool) -> HttpResponse:

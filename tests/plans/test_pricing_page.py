@@ -82,8 +82,9 @@ def test_a_card_says_price_quota_and_what_each_unit_beyond_it_costs(read, table)
 
     text = read()
 
-    assert "Pro For teams $29.00 per month Priority support" in text
-    assert "10,000 API calls included each month then $0.05 per call" in text
+    assert (
+        "Pro For teams $29 per month 10,000 API calls included each month then $0.05 per call Priority support" in text
+    )
 
 
 def test_the_price_of_a_unit_is_shown_with_all_its_decimals(read, table):
@@ -150,7 +151,7 @@ def test_values_of_features_are_told(read, table):
 
     text = read()
 
-    assert "Seats: 5 Reports: daily Audit log 20 Exports included each month" in text
+    assert "20 Exports included each month Seats: 5 Reports: daily Audit log" in text
     assert "Nothing" not in text
     assert "Off" not in text
 
@@ -160,7 +161,7 @@ def test_a_yearly_fee_with_monthly_usage_says_what_is_paid_when(read, table):
 
     text = read("/pricing?interval=year")
 
-    assert "$290.00 per year" in text
+    assert "$290 per year" in text
     assert "You pay $290.00 each year, in advance; usage beyond what is included is billed each month." in text
     assert "10,000 API calls included each month then $0.05 per call" in text
 
@@ -198,7 +199,7 @@ def test_without_a_plan_that_has_both_prices_there_is_no_switch(client, table):
 def test_an_unknown_interval_is_a_month(read, table):
     publish(table, monthly_amount_cents=2900, yearly_amount_cents=29_000)
 
-    assert "$29.00 per month" in read("/pricing?interval=decade")
+    assert "$29 per month" in read("/pricing?interval=decade")
 
 
 @pytest.mark.parametrize(
@@ -321,20 +322,20 @@ def test_an_enterprise_plan_is_not_bought_at_the_checkout_even_with_a_price(clie
 
     response = client.get("/pricing")
 
-    assert "$29.00" in words(response)
+    assert "$29 per month" in words(response)
     assert "/checkout" not in response.content.decode()
 
 
 def test_a_popular_plan_wears_a_badge(read, table):
     put(PriceFactory(plan__name="Pro").plan, table, is_popular=True)
-    put(PriceFactory(plan__name="Team").plan, table, popular_text="Best value")
-    put(PriceFactory(plan__name="Other").plan, table)
+    put(PriceFactory(plan__name="Team").plan, table, is_popular=True, popular_text="Best value")
+    put(PriceFactory(plan__name="Other").plan, table, popular_text="Best value")
 
     text = read()
 
-    assert "Pro Popular $29.00" in text
-    assert "Team Best value $29.00" in text
-    assert "Other $29.00" in text
+    assert "Pro Popular $29" in text
+    assert "Team Best value $29" in text
+    assert "Other $29" in text
 
 
 def test_the_button_names_its_plan_to_a_screen_reader(client, table):

@@ -84,6 +84,9 @@ const confirm = ({ clientSecret, intentType, page }) => {
   return intentType === "setup" ? stripe.confirmSetup(request) : stripe.confirmPayment(request);
 };
 
+const declined = ({ type, message }) =>
+  type === "card_error" ? `${message} Nothing was charged. Try another card, or ask your bank.` : message;
+
 // Returns the address to go on to, or nothing when something is to be mended first.
 const subscribe = async () => {
   const wrong = fieldErrors();
@@ -98,7 +101,7 @@ const subscribe = async () => {
   const { error } = await confirm(begun);
   // Confirmed or replaced in another tab: the page of the checkout knows how it ended.
   if (error?.code?.endsWith("_intent_unexpected_state")) return begun.page;
-  return error ? showProblem(error.message) : begun.page;
+  return error ? showProblem(declined(error)) : begun.page;
 };
 
 form.addEventListener("submit", async (event) => {
