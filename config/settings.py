@@ -187,6 +187,7 @@ UNFOLD: dict[str, Any] = {
                 "Customers": [
                     ("Customers", "group", "plans_customer"),
                     ("Subscriptions", "autorenew", "plans_subscription"),
+                    ("Checkouts", "shopping_cart", "billing_checkout"),
                 ],
                 "Plans": [
                     ("Plans", "sell", "plans_plan"),

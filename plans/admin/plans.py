@@ -6,9 +6,14 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -29,12 +34,14 @@ from plans.admin.pages import (
 )
 from plans.admin.plan_form import PlanForm, UsageFormSet, check_plan_name, feature_of, name_of, slug_of
 from plans.admin.terms import TermsAdmin
-from plans.models import Merchant, Plan, PlanFeature, Price, PriceComponent, PricingTablePlan
+from plans.models import Merchant, Plan, PlanFeature, Price, PriceComponent, PricingTablePlan, Subscription
 from plans.money import grouped_number
 from plans.refusals import InvalidInput
+from plans.services.plans import delete_plan
 from plans.words import money_text
 
 CREATED = moment("created_at")
+DELETED = moment("deleted_at")
 
 
 class PriceInline(FactsInline):
@@ -195,7 +202,9 @@ class PlanAdmin(TermsAdmin):
         "commit_message",
         "subscriptions",
         CREATED,
+        DELETED,
     ]
+    actions = ["delete_selected"]
     fieldsets = [
         (None, {"fields": ["name", "description", "charges", "subscriptions"]}),
         (
@@ -244,13 +253,63 @@ class PlanAdmin(TermsAdmin):
         return HttpResponseRedirect(reverse("admin:plans_plan_change", args=[obj.pk]))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
-        """With prices, and how often each was sold."""
-        plans = super().get_queryset(request).filter(deleted_at=None).prefetch_related("prices__components")
+        """With prices, and how often each was sold. The list is without the deleted ones, to whose pages those who have
+        them lead."""
+        plans = super().get_queryset(request).prefetch_related("prices__components")
+        match = request.resolver_match
+        if match and match.url_name == "plans_plan_changelist":
+            plans = plans.filter(deleted_at=None)
         return plans.annotate(subscription_count=Count("subscriptions", distinct=True))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A deleted plan says so first."""
+        words = "Nobody subscribes to this plan any more. Those who have it keep it."
+        deleted = ("Deleted", {"fields": [DELETED], "description": words})
+        return [deleted, *self.fieldsets] if obj and obj.deleted_at else self.fieldsets
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A deleted plan stays as it was sold."""
+        return super().has_change_permission(request, obj) and not (obj and obj.deleted_at)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """What was sold stays."""
-        return False
+        """Once."""
+        return super().has_delete_permission(request, obj) and not (obj and obj.deleted_at)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ask, and then delete the plan of a page."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        plan = self.get_object(request, unquote(object_id))
+        plans = Plan.objects.filter(pk=plan.pk if plan else None)
+        return self.delete_selected(request, plans) or HttpResponseRedirect(reverse("admin:plans_plan_changelist"))
+
+    # Under this name it stands in the place of Django's own, which would delete the rows.
+    @admin.action(description="Delete…", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Plan]) -> HttpResponse | None:
+        """Ask, and then take plans off sale from this moment on. Those who have them keep them."""
+        plans = list(queryset.filter(deleted_at=None))
+        if plans and "confirmed" not in request.POST:
+            return self._ask_to_delete(request, plans)
+        with transaction.atomic():
+            for plan in plans:
+                delete_plan(plan=plan, at=timezone.now())
+                self.log_deletions(request, Plan.objects.filter(pk=plan.pk))
+        self.message_user(request, deleted_text(plans))
+        return None
+
+    def _ask_to_delete(self, request: HttpRequest, plans: list[Plan]) -> HttpResponse:
+        live = Subscription.objects.live().filter(plan__in=plans)
+        counts = dict(live.values_list("plan").annotate(Count("pk")))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Delete plans?" if len(plans) > 1 else f"Delete {plans[0]}?",
+            "opts": self.opts,
+            "plans": [(plan, counts.get(plan.pk, 0)) for plan in plans],
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/delete_plans.html", context)
 
     @admin.display(description="prices")
     def price_texts(self, plan: Plan) -> str:
@@ -291,6 +350,14 @@ def refuse_second(name: str) -> None:
         check_plan_name(name)
     except forms.ValidationError as error:
         raise InvalidInput.at("name", str(error.message)) from None
+
+
+def deleted_text(plans: list[Plan]) -> str:
+    """What deleting did, for those who did it."""
+    if not plans:
+        return "Nothing was done: the plan is deleted already."
+    names = ", ".join(str(plan) for plan in plans)
+    return f"Deleted: {names}. From now on nobody subscribes to it; those who have it keep it."
 
 
 def fees_text(price: Price) -> str:

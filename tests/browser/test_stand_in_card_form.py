@@ -1,7 +1,6 @@
 """The sandbox's stand-in for Stripe.js in a real browser, on a page with a strict content security policy."""
 
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from billing.sandbox import Sandbox
 from billing.sandbox.http_client import SandboxClient
 from billing.sandbox.server import SandboxServer
 
-NO_CHROMIUM = "No chromium here: install it (Debian: apt-get install chromium) to run the browser tests."
 PUBLISHABLE_KEY = "pk_test_candela"
 
 HTML = """<!doctype html>
@@ -127,14 +125,6 @@ class Checkout:
     def has_status(self, status: str) -> None:
         """Wait until the page shows this status of the intent."""
         expect(self.page.locator("#status")).to_have_text(status)
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, object]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip(NO_CHROMIUM)
-    return {"executable_path": executable, "args": ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]}
 
 
 @pytest.fixture
