@@ -175,8 +175,6 @@ def subscribe_by_checkout(*, checkout: Checkout, card: Card | None, at: datetime
         return row
     try:
         with transaction.atomic():
-            if find_completed_checkout(row.buyer) is not None:
-                raise AlreadySubscribed("The buyer has subscribed by another checkout.")
             customer = _customer_of(row, at)
             if card is not None:
                 record_payment_method(customer=customer, card=card, at=at)

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from billing import checkouts, gateway
 from billing.books import check_books
+from billing.jobs import collect_invoices, go_on_with_checkouts, send_invoices
 from billing.models import Checkout, CheckoutStatus, Invoice, Payment
 from billing.services.buyers import new_buyer
 from billing.services.checkout import (
@@ -16,6 +17,7 @@ from billing.services.checkout import (
     hasten_checkout,
     open_checkout,
     record_step_failure,
+    subscribe_by_checkout,
     wait_for_buyer,
 )
 from config.first_start import WEBHOOK_EVENTS
@@ -139,6 +141,29 @@ def test_an_intent_that_comes_after_its_checkout_was_replaced_holds_nothing(stri
     assert checkouts.begin(late, at=AT) is None
 
     assert [intent.status for intent in at_stripe.v1.payment_intents.list().data] == ["canceled"]
+
+
+def test_between_subscription_and_capture_the_first_invoice_is_neither_sent_nor_charged(stripe_sandbox, at_stripe):
+    checkout = ready(at_stripe, make_pro_plan().price)
+    subscribe_by_checkout(checkout=checkout, card=gateway.read_intent(checkout.intent_id).card, at=AT)
+
+    sent = send_invoices(AT + HOUR).done, collect_invoices(AT + HOUR).done
+    go_on_with_checkouts(AT + HOUR)
+
+    assert sent == (0, 0)
+    assert Invoice.objects.get().status == "paid"
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
+
+
+def test_a_hold_that_does_not_fit_the_invoice_is_released_and_the_card_charged(stripe_sandbox, at_stripe, run_sweeps):
+    checkout = ready(at_stripe, make_pro_plan().price)
+    Checkout.objects.filter(pk=checkout.pk).update(due_cents=2_800)
+
+    checkouts.go_on(find_checkout(public_id=checkout.public_id), at=AT)
+    run_sweeps(AT + HOUR)
+
+    assert Invoice.objects.get().status == "paid"
+    assert money_at(at_stripe) == {"received": 2900, "held": 0}
 
 
 def test_news_during_a_step_are_not_lost(stripe_sandbox, at_stripe):
