@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from django.utils.http import urlencode
 
 from billing.invoice_page import card_text
-from billing.models import Checkout, Invoice, PaymentMethod
+from billing.models import Checkout, Invoice, Payment, PaymentStatus
 from billing.services.checkout import due_today_cents, first_fees_cents, needs_card
 from billing.signed_links import absolute, invoice_page_path
 from credits.services.offered_plans import read_card
@@ -86,7 +86,9 @@ def _later_sentences(price: Price, *, bills_usage: bool) -> list[str]:
         sentences.append("The fee is paid in advance and renews by itself until you cancel.")
         if not due_today_cents(price):
             fees = exact_money_text(first_fees_cents(price), price.currency)
-            sentences.append(f"{fees} is too little to charge by itself: it is invoiced today and waits.")
+            sentences.append(
+                f"{fees} is too little to charge by itself: it is invoiced, and nothing is charged for it now."
+            )
     if bills_usage:
         clocks = {each_text(one.clock) for one in price.components.all() if one.unit_cost_cents}
         sentences.append(f"Usage beyond what is included is billed afterwards, {' and '.join(sorted(clocks))}.")
@@ -113,7 +115,7 @@ def welcome(checkout: Checkout, *, at: datetime) -> Welcome:
         lines=feature_lines(read_card(checkout.price)),
         facts=[
             ("Customer", subscription.customer.name),
-            *([("Invoices go to", subscription.customer.email)] if subscription.customer.email else []),
+            *([("E-mail", subscription.customer.email)] if subscription.customer.email else []),
             *([("First invoice", _invoice_text(invoice))] if invoice is not None else []),
             *_next_bills(subscription, at, zone),
         ],
@@ -127,11 +129,15 @@ def _paid_sentence(checkout: Checkout, zone: ZoneInfo) -> str:
     assert checkout.subscription is not None
     since = f"Your subscription began on {day_text(checkout.subscription.started_at, zone)}."
     invoice = checkout.invoice
-    if invoice is None or invoice.paid_at is None:
-        return f"{since} Nothing was charged today."
-    method = PaymentMethod.objects.filter(customer=checkout.subscription.customer, is_default=True).first()
-    with_what = f" with {card_text(method)}" if method is not None else ""
-    return f"You paid {exact_money_text(invoice.total_cents, invoice.currency)}{with_what}. {since}"
+    if invoice is not None and invoice.paid_at is not None:
+        paid = Payment.objects.filter(invoice=invoice, status=PaymentStatus.SUCCEEDED).select_related("payment_method")
+        methods = [payment.payment_method for payment in paid if payment.payment_method is not None]
+        with_what = f" with {card_text(methods[0])}" if methods else ""
+        return f"You paid {exact_money_text(invoice.total_cents, invoice.currency)}{with_what}. {since}"
+    if checkout.due_cents:
+        due = exact_money_text(checkout.due_cents, checkout.price.currency)
+        return f"{due} is held on your card and is being taken. {since}"
+    return f"Nothing was charged at the start. {since}"
 
 
 def _invoice_text(invoice: Invoice) -> str:
@@ -140,21 +146,26 @@ def _invoice_text(invoice: Invoice) -> str:
 
 
 def _next_bills(subscription: Subscription, at: datetime, zone: ZoneInfo) -> list[tuple[str, str]]:
-    """The next fee and the next bill for usage, with their days."""
-    ahead = (
+    """The next fees, all that are due at one instant together, and the next bill for usage."""
+    ahead = list(
         SubscriptionPeriod.objects.filter(subscription=subscription, bill_at__gt=at, item__component__isnull=False)
         .select_related("item__component")
         .order_by("bill_at")
     )
-    facts: dict[str, str] = {}
+    fees: dict[datetime, int] = {}
+    usage = []
     for period in ahead:
         component = period.item.component
         if component is not None and component.amount_cents:
-            fee = exact_money_text(component.amount_cents, subscription.price.currency)
-            facts.setdefault("Next fee", f"{fee} on {day_text(period.bill_at, zone)}")
+            fees[period.bill_at] = fees.get(period.bill_at, 0) + component.amount_cents
         elif component is not None and component.unit_cost_cents:
-            facts.setdefault("Usage is billed", f"on {day_text(period.bill_at, zone)}")
-    return list(facts.items())
+            usage.append(period.bill_at)
+    facts = []
+    if fees:
+        first = min(fees)
+        fee = exact_money_text(fees[first], subscription.price.currency)
+        facts.append(("Next fee", f"{fee} on {day_text(first, zone)}"))
+    return [*facts, ("Usage is billed", f"on {day_text(usage[0], zone)}")] if usage else facts
 
 
 def _curl(checkout: Checkout) -> str:
@@ -163,7 +174,7 @@ def _curl(checkout: Checkout) -> str:
     if metric is None:
         return ""
     assert checkout.subscription is not None
-    event = {"eventName": metric.event_name, "customerId": checkout.subscription.customer.public_id, "value": 1}
+    event = {"eventName": metric.event_name, "customerId": checkout.subscription.customer.public_id, "eventValue": 1}
     # As one word of a shell: a single quote ends the word, is escaped, and begins it again.
     body = json.dumps(event, ensure_ascii=False).replace("'", "'\\''")
     return "\n".join(

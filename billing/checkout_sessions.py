@@ -54,17 +54,30 @@ def sign_session(session: CheckoutSession, *, at: datetime) -> tuple[str, dateti
     return _signer.sign_object(said | {"e": int(expires_at.timestamp())}), expires_at
 
 
+def customer_session(token: str, *, at: datetime) -> CheckoutSession:
+    """Return the session of a token that came in an address or a request: that of a customer, never of a browser,
+    which somebody else could have copied from his own. Raises as read_session."""
+    session = read_session(token, at=at)
+    if not session.customer:
+        raise _invalid()
+    return session
+
+
 def read_session(token: str, *, at: datetime) -> CheckoutSession:
     """Return the session of a token. Raises CheckoutSessionInvalid and CheckoutSessionExpired."""
     try:
         words = _signer.unsign_object(token)
         expires_at = datetime.fromtimestamp(words["e"], UTC)
     except (BadSignature, ValueError, KeyError, TypeError):
-        raise CheckoutSessionInvalid(
-            "This checkout link is not valid. Open the checkout again from the app that you came from."
-        ) from None
+        raise _invalid() from None
     if at >= expires_at:
         raise CheckoutSessionExpired(
             "This checkout link has expired. Open the checkout again from the app that you came from."
         )
     return CheckoutSession(customer=words.get("c", ""), visitor=words.get("v", ""), price=words.get("p", ""))
+
+
+def _invalid() -> CheckoutSessionInvalid:
+    return CheckoutSessionInvalid(
+        "This checkout link is not valid. Open the checkout again from the app that you came from."
+    )

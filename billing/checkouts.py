@@ -56,10 +56,8 @@ def start(*, buyer: Buyer, price: Price, at: datetime) -> Started:
 
     Raises what open_checkout refuses, CheckoutEnded, and PaymentProviderUnavailable.
     """
-    if needs_card(price) and not publishable_key():
-        raise PaymentProviderUnavailable(
-            "Cards cannot be taken: this installation has STRIPE_SECRET_KEY but not STRIPE_PUBLIC_KEY."
-        )
+    if needs_card(price):
+        require_card_form()
     checkout = rules.open_checkout(buyer=buyer, price=price, at=at)
     intent = None
     if checkout.status == CheckoutStatus.OPEN:
@@ -70,7 +68,7 @@ def start(*, buyer: Buyer, price: Price, at: datetime) -> Started:
             # The answer that got lost may have been one to a later step.
             if checkout.status != CheckoutStatus.SUBSCRIBED:
                 raise PaymentProviderUnavailable(
-                    "The payment provider cannot be reached right now. Nothing was charged; please try again."
+                    "The payment provider cannot be reached right now; please try again."
                 ) from error
         except (gateway.StripeRefused, gateway.CardDeclined) as error:
             logger.error("Stripe refused checkout %s: %s", checkout, error)
@@ -214,6 +212,15 @@ def _tell_stripe_who(checkout: Checkout, intent: Intent) -> None:
         )
     except (gateway.StripeUnavailable, gateway.StripeRefused, gateway.CardDeclined) as error:
         logger.warning("Stripe did not take the details of customer %s: %s", customer.public_id, error)
+
+
+def require_card_form() -> None:
+    """Raise PaymentProviderUnavailable where no card form can be drawn."""
+    if gateway.uses_sandbox() and gateway.sandbox_url() is None:
+        raise PaymentProviderUnavailable("Cards cannot be taken right now; please try again later.")
+    if not publishable_key():
+        logger.error("STRIPE_SECRET_KEY is set, but not STRIPE_PUBLIC_KEY: no card can be taken at the checkout")
+        raise PaymentProviderUnavailable("Cards cannot be taken: the seller has not set STRIPE_PUBLIC_KEY yet.")
 
 
 def publishable_key() -> str:

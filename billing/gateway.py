@@ -276,11 +276,9 @@ _PROGRESS = {
 
 def _intent(intent: stripe.PaymentIntent | stripe.SetupIntent) -> Intent:
     if isinstance(intent, stripe.PaymentIntent):
-        error = intent.last_payment_error.message if intent.last_payment_error else None
-        taken_cents = _taken_cents(intent)
+        error, taken_cents = _failure_text(intent.last_payment_error), _taken_cents(intent)
     else:
-        error = intent.last_setup_error.message if intent.last_setup_error else None
-        taken_cents = 0
+        error, taken_cents = _failure_text(intent.last_setup_error), 0
     method = intent.payment_method
     return Intent(
         id=intent.id,
@@ -288,8 +286,19 @@ def _intent(intent: stripe.PaymentIntent | stripe.SetupIntent) -> Intent:
         progress=_PROGRESS.get((intent.object, intent.status), IntentProgress.WAITING),
         taken_cents=taken_cents,
         card=_card_of(method) if isinstance(method, stripe.PaymentMethod) else None,
-        error=error or "",
+        error=error,
     )
+
+
+def _failure_text(error: Any) -> str:
+    """Say why the latest attempt failed. Stripe writes for the holder of a card only where the bank declined it."""
+    if error is None:
+        return ""
+    if error.type == "card_error":
+        return error.message or "Your card was declined."
+    if (error.code or "").endswith("authentication_failure"):
+        return "Your bank did not confirm the payment. Try again, or use another card."
+    return "The payment did not go through. Try again, or use another card."
 
 
 def _taken_cents(intent: stripe.PaymentIntent) -> int:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 
 from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType, Payment, PaymentMethod, PaymentStatus
+from billing.stripe_amounts import is_chargeable
 from plans.models import Customer
 from plans.money import exactly
 from plans.page_words import (
@@ -122,6 +123,8 @@ def _state(invoice: Invoice, payments: Sequence[Payment], due_cents: int, zone: 
             return [f"Written off. {due} of it was not paid.", *_failure(payments, zone)]
         case InvoiceStatus.UNPAID:
             return [f"Unpaid. {due} was due on {due_day}.", *_failure(payments, zone)]
+    if not is_chargeable(due_cents, invoice.currency):
+        return [f"Open. {due} is too little to charge by itself; there is nothing to do now."]
     return [f"Open. {due} is due on {due_day}.", *_failure(payments, zone)]
 
 

@@ -26,8 +26,8 @@ def read_invoice_token(token: str) -> str:
         return _signer(_INVOICE).unsign(token)
     except BadSignature:
         raise InvoiceLinkInvalid(
-            "This address opens no invoice: it is incomplete or was not made here. Use the whole address from the "
-            "e-mail, or ask for a new one."
+            "This address opens no invoice: it is incomplete or was not made here. Use the whole address, "
+            "or ask for a new one."
         ) from None
 
 

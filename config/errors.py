@@ -13,6 +13,7 @@ from django.core.signals import got_request_exception
 from django.db import DataError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
+from django.shortcuts import render
 from django.views import defaults
 from rest_framework import exceptions as drf_exceptions
 
@@ -156,6 +157,16 @@ def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
     if is_api(request):
         return error_response("This is not allowed.", code="permission_denied", status=403)
     return defaults.permission_denied(request, exception)
+
+
+def forged_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer a form whose token is missing or wrong: mostly of a page that is too old, or of a browser without
+    cookies."""
+    logger.warning("form refused at %s: %s", request.path, reason)
+    sentence = "This page is too old, or your browser keeps no cookies. Reload the page and try again."
+    if request.headers.get("Accept") == "application/json":
+        return error_response(sentence, code="forged_form", status=403)
+    return render(request, "pages/too_old.html", {"sentence": sentence}, status=403)
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:

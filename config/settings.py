@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from csp.constants import NONE, SELF
@@ -21,8 +22,12 @@ if not SECRET_KEY:
 
     SECRET_KEY = local_secret_key(CANDELA_DATA)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
+# Behind a proxy that speaks https to the world, forms come from an origin that Django itself does not see.
+CSRF_TRUSTED_ORIGINS = env.list(
+    "CSRF_TRUSTED_ORIGINS", default=["{0.scheme}://{0.netloc}".format(urlsplit(PUBLIC_URL))]
+)
+CSRF_FAILURE_VIEW = "config.errors.forged_form"
 
 BILLING_TIME_ZONE = env.str("BILLING_TIME_ZONE", default="UTC")
 INVOICE_GRACE_HOURS = env.int("INVOICE_GRACE_HOURS", default=1)
@@ -67,6 +72,8 @@ MIDDLEWARE = [
 IS_HTTPS = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = IS_HTTPS
 CSRF_COOKIE_SECURE = IS_HTTPS
+# Only the proxy in front can reach the server, which listens on this machine alone.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
 SECURE_HSTS_SECONDS = 30 * 24 * 3600 if IS_HTTPS else 0
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 

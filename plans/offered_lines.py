@@ -24,7 +24,9 @@ def feature_lines(card: Card) -> list[FeatureLine]:
 
 def _feature_line(given: Given, price: Price | None) -> FeatureLine:
     unit = given.rates[0].unit_label if len(given.rates) == 1 else ""
-    rates = _rates_text(given.rates, price.currency) if price is not None else ""
+    # Units that cost nothing end with what is included, unless nothing is.
+    rated = [rate for rate in given.rates if rate.unit_cost_cents or not given.quotas]
+    rates = _rates_text(rated, price.currency) if price is not None else ""
     if given.quotas:
         included = ", and ".join(_quota_text(quota, given.name, unit) for quota in given.quotas)
         return FeatureLine(text=included, beyond=f"then {rates}" if rates else "")

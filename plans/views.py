@@ -12,8 +12,8 @@ from django.views.decorators.http import require_safe
 from credits.services.offered_plans import read_offered_plans
 from plans.cards import Card, OfferedPlan
 from plans.models import ComponentKind, Merchant, Price
-from plans.offered_lines import FeatureLine, feature_lines
 from plans.money import currency_exponent
+from plans.offered_lines import FeatureLine, feature_lines
 from plans.page_words import each_text, exact_money_text
 from plans.periods import shortest
 from plans.services.pricing_tables import PricingTableNotFound, find_shown_table, interval_of

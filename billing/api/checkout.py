@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing import checkouts, gateway
-from billing.checkout_sessions import CheckoutSession, read_session, sign_session
+from billing.checkout_sessions import CheckoutSession, customer_session, sign_session
 from billing.models import Checkout
 from billing.services.buyers import Buyer, known_buyer, new_buyer
 from billing.services.checkout import find_checkout
@@ -61,12 +61,17 @@ class PaymentInitView(APIView):
         at = timezone.now()
         body = read(PaymentInit, request.data)
         token = body.get("checkoutSession")
-        session = read_session(token, at=at) if token else CheckoutSession()
+        session = customer_session(token, at=at) if token else CheckoutSession()
         price = checkouts.price_for(session, body["priceId"])
         if body.get("planId") not in (None, "", price.plan.public_id, price.plan.stable_plan_id):
             raise InvalidInput.at("planId", "is not the plan of this price.")
-        started = checkouts.start(buyer=_buyer(session, body), price=price, at=at)
-        return Response(started_words(started.checkout, started.intent, stripe_key=checkouts.publishable_key()))
+        buyer = _buyer(session, body)
+        started = checkouts.start(buyer=buyer, price=price, at=at)
+        words = started_words(started.checkout, started.intent, stripe_key=checkouts.publishable_key())
+        if not buyer.is_proven and started.intent is None:
+            # Whoever types the same would get it too, and with it the page that shows what was bought.
+            del words["checkoutId"]
+        return Response(words)
 
 
 class PaymentStatusView(APIView):
@@ -92,7 +97,7 @@ def _buyer(session: CheckoutSession, body: Mapping[str, Any]) -> Buyer:
         return known_buyer(customer_id=session.customer, claimed_external_id=claimed)
     typed = body.get("customer") or {}
     return new_buyer(
-        visitor=session.buyer if session.visitor else "",
+        visitor="",
         name=body.get("customerName") or typed.get("name") or "",
         email=body.get("customerEmail") or typed.get("email") or "",
         external_customer_id=claimed,

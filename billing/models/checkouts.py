@@ -39,8 +39,8 @@ class CheckoutQuerySet(models.QuerySet["Checkout"]):
 class Checkout(models.Model):
     """Somebody's wish to subscribe at a price: from the intent at Stripe to the subscription.
 
-    `buyer` names who wishes: a customer, an external id that is no customer's yet, or a visitor; each has one open
-    checkout. `customer_public_id` is the id that the customer has or will get, so that Stripe knows it beforehand.
+    `buyer` names who wishes: a customer or a visitor's browser, which have one open checkout each, or just what
+    somebody typed. `customer_public_id` is the id that the customer has or will get: Stripe is told it beforehand.
     `due_cents` are the first fees in minor units of the price's currency, held on the card until the subscription
     exists. `step_at` is when a sweep looks next; NULL means that nothing is left to do, also at Stripe (`settled_at`).
     `error_message` is for the buyer, `step_error` for the operator: what went wrong in the latest step.
@@ -77,7 +77,11 @@ class Checkout(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["buyer"], condition=Q(status="open"), name="buyer_has_one_open_checkout"),
+            models.UniqueConstraint(
+                fields=["buyer"],
+                condition=Q(status="open") & ~Q(buyer__startswith="typed:"),
+                name="proven_buyer_has_one_open_checkout",
+            ),
             models.UniqueConstraint(fields=["intent_id"], name="intent_belongs_to_one_checkout"),
             models.CheckConstraint(
                 condition=Q(status="subscribed", subscription__isnull=False)

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -6,7 +7,10 @@ from typing import Any
 
 from plans.models import Customer
 from plans.refusals import InvalidInput, Refusal
-from plans.services.customers import find_customer
+from plans.services.customers import CustomerNotFound
+
+# Line breaks and the like, and what turns the direction of writing: on an invoice one line could look like another.
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class CheckoutSessionRequired(Refusal):
@@ -27,11 +31,13 @@ class CheckoutSessionOfAnother(Refusal):
 class Buyer:
     """Who wishes to subscribe: a customer of ours, or somebody who becomes one.
 
-    `key` names the buyer among checkouts. `name` and `email` are what a new customer typed; those of a customer of
+    `key` names the buyer among checkouts; `is_proven` tells that nobody else can have it, since a session or a cookie
+    was signed for it. `name` and `email` are what a new customer typed; those of a customer of
     ours are kept ones. `profile` holds further fields of a new Customer.
     """
 
     key: str
+    is_proven: bool
     customer: Customer | None
     name: str
     email: str
@@ -44,11 +50,14 @@ def known_buyer(*, customer_id: str, claimed_external_id: str | None = None) -> 
 
     Raises CustomerNotFound, and CheckoutSessionOfAnother when the request claims to be somebody else.
     """
-    customer = find_customer(customer_id)
+    customer = Customer.objects.addressed_by(customer_id, external=False).first()
+    if customer is None:
+        raise CustomerNotFound("This account was closed. Open the checkout again from the app that you came from.")
     if claimed_external_id not in (None, "", customer.external_customer_id, customer.public_id):
         raise CheckoutSessionOfAnother("This checkout session was made for another customer.")
     return Buyer(
         key=f"customer:{customer.public_id}",
+        is_proven=True,
         customer=customer,
         name=customer.name,
         email=customer.email,
@@ -60,18 +69,30 @@ def known_buyer(*, customer_id: str, claimed_external_id: str | None = None) -> 
 def new_buyer(*, visitor: str, name: str, email: str, external_customer_id: str | None = None, **profile: Any) -> Buyer:
     """Return somebody who becomes a customer, named by his browser's `visitor` key where it has one.
 
-    Without one he is named by all that was typed: who sends the same again gets the same checkout, and who sends
-    something else touches nobody's. Raises InvalidInput without a name or an e-mail.
+    Without one he is named by all that was typed, which somebody else may type too: that tells doubled requests, and
+    opens nothing. Raises InvalidInput for a name or an e-mail that is missing or has characters that cannot be seen.
     """
     if not name:
         raise InvalidInput.at("customerName", "is required.")
     if not email:
-        raise InvalidInput.at("customerEmail", "is required: invoices are sent there.")
+        raise InvalidInput.at("customerEmail", "is required: it stands on the invoices.")
+    if UNSEEN.search(name):
+        raise InvalidInput.at(
+            "customerName", "must be one line, without characters that turn the direction of writing."
+        )
     external_id = external_customer_id or None
     given = {field: value for field, value in profile.items() if value not in (None, "")}
     typed = json.dumps([external_id, name, email, given], sort_keys=True, ensure_ascii=True)
     key = f"{visitor}:{_digest(external_id or '')}" if visitor else f"typed:{_digest(typed)}"
-    return Buyer(key=key, customer=None, name=name, email=email, external_customer_id=external_id, profile=given)
+    return Buyer(
+        key=key,
+        is_proven=bool(visitor),
+        customer=None,
+        name=name,
+        email=email,
+        external_customer_id=external_id,
+        profile=given,
+    )
 
 
 def refuse_claimed_customer(buyer: Buyer) -> None:

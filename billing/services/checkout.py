@@ -82,7 +82,7 @@ def find_completed_checkout(buyer: str) -> Checkout | None:
 @transaction.atomic
 def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
     """Return the buyer's checkout for this price: the one that led to his subscription, else the open one, else a new
-    one.
+    one. A buyer who is not proven gets a new one each time, and only one of them is ever subscribed.
 
     An open one for another price is replaced: what its card holds is released, never taken. Raises AlreadySubscribed
     for a buyer with a live subscription, and CheckoutSessionRequired for one who claims to be a customer.
@@ -94,13 +94,13 @@ def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
     if done is not None:
         raise AlreadySubscribed(f"You are subscribed to {done.price.plan.name} already.")
     refuse_claimed_customer(buyer)
-    if buyer.customer is not None and Subscription.objects.live().filter(customer=buyer.customer).exists():
-        raise AlreadySubscribed("You have a subscription already. Plans are changed in your account, not bought again.")
-    there = Checkout.objects.filter(buyer=buyer.key, status=CheckoutStatus.OPEN).select_for_update(no_key=True).first()
-    if there is not None and there.price_id == price.pk and there.expires_at > at:
-        return there
-    if there is not None:
-        _end(there, CheckoutStatus.REPLACED, code="checkout_replaced", message=REPLACED, at=at)
+    refuse_subscribed(buyer)
+    if buyer.is_proven:
+        there = _find_open(buyer)
+        if there is not None and there.price_id == price.pk and there.expires_at > at:
+            return there
+        if there is not None:
+            _end(there, CheckoutStatus.REPLACED, code="checkout_replaced", message=REPLACED, at=at)
     due_cents = due_today_cents(price)
     return Checkout.objects.create(
         buyer=buyer.key,
@@ -118,6 +118,16 @@ def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
         expires_at=at + OPEN_FOR,
         created_at=at,
     )
+
+
+def refuse_subscribed(buyer: Buyer) -> None:
+    """Raise AlreadySubscribed for a customer with a live subscription."""
+    if buyer.customer is not None and Subscription.objects.live().filter(customer=buyer.customer).exists():
+        raise AlreadySubscribed("You have a subscription already. Plans are changed in your account, not bought again.")
+
+
+def _find_open(buyer: Buyer) -> Checkout | None:
+    return Checkout.objects.filter(buyer=buyer.key, status=CheckoutStatus.OPEN).select_for_update(no_key=True).first()
 
 
 def _lock_buyer(key: str) -> None:
@@ -175,6 +185,8 @@ def subscribe_by_checkout(*, checkout: Checkout, card: Card | None, at: datetime
         return row
     try:
         with transaction.atomic():
+            if find_completed_checkout(row.buyer) is not None:
+                raise AlreadySubscribed("The same buyer has subscribed by another checkout.")
             customer = _customer_of(row, at)
             if card is not None:
                 record_payment_method(customer=customer, card=card, at=at)

@@ -17,10 +17,16 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from billing import checkouts, gateway
 from billing.checkout_pages import checkout_page_path, order_summary, welcome
-from billing.checkout_sessions import VALID_FOR, CheckoutSession, read_session, sign_session
+from billing.checkout_sessions import VALID_FOR, CheckoutSession, customer_session, read_session, sign_session
 from billing.models import Checkout, CheckoutStatus
-from billing.services.buyers import Buyer, known_buyer, new_buyer, visitor_key
-from billing.services.checkout import CheckoutNotFound, find_checkout, find_completed_checkout, needs_card
+from billing.services.buyers import UNSEEN, Buyer, known_buyer, new_buyer, visitor_key
+from billing.services.checkout import (
+    CheckoutNotFound,
+    find_checkout,
+    find_completed_checkout,
+    needs_card,
+    refuse_subscribed,
+)
 from billing.stripe_amounts import to_stripe
 from billing.words import started_words
 from plans.models import Price
@@ -37,18 +43,25 @@ class BuyerForm(forms.Form):
     name = forms.CharField(
         label="Name",
         max_length=200,
-        error_messages={"required": "Type your name or that of your company: it stands on invoices."},
+        error_messages={"required": "Type your name or that of your company: it stands on your invoices."},
         widget=forms.TextInput({"autocomplete": "name"}),
     )
     email = forms.EmailField(
         label="E-mail",
         max_length=254,
         error_messages={
-            "required": "Type your e-mail address: invoices are sent there.",
+            "required": "Type your e-mail address: it stands on your invoices.",
             "invalid": "This is no e-mail address. It looks like name@example.com.",
         },
         widget=forms.EmailInput({"autocomplete": "email", "inputmode": "email"}),
     )
+
+    def clean_name(self) -> str:
+        """Refuse what cannot be seen."""
+        name: str = self.cleaned_data["name"]
+        if UNSEEN.search(name):
+            raise forms.ValidationError("Type the name on one line, in letters that can be seen.")
+        return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +118,7 @@ def _visit(request: HttpRequest, at: datetime) -> Visit:
     token = request.GET.get("session", "")
     remembered = None if token else _visitor(request.COOKIES.get(VISITOR, ""), at)
     if token:
-        session = read_session(token, at=at)
+        session = customer_session(token, at=at)
     elif remembered is not None:
         session, token = remembered, request.COOKIES[VISITOR]
     else:
@@ -155,7 +168,11 @@ def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, 
         context = {"done": done, "done_path": checkout_page_path(done), "visit": visit}
         return render(request, "pages/checkout_done.html", context)
     buyer = known_buyer(customer_id=visit.session.customer) if visit.known else None
+    if buyer is not None:
+        refuse_subscribed(buyer)
     has_card_form = needs_card(visit.price)
+    if has_card_form:
+        checkouts.require_card_form()
     order = order_summary(visit.price)
     context = {
         "visit": visit,
@@ -168,7 +185,7 @@ def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, 
         "stripe_key": checkouts.publishable_key(),
         "stripe_script": checkouts.stripe_script(),
         "stripe_amount": to_stripe(order.due_cents, visit.price.currency),
-        "back": f"/pricing?{urlencode({'session': visit.token})}" if visit.known else "/pricing",
+        "back": _pricing_path(visit.token if visit.known else ""),
     }
     response = render(request, "pages/checkout.html", context, status=400 if problem or (form and form.errors) else 200)
     if has_card_form:
@@ -207,7 +224,19 @@ def _buyer(visit: Visit, form: BuyerForm) -> Buyer:
 def _refuse(request: HttpRequest, refusal: Refusal, wants_json: bool) -> HttpResponse:
     if wants_json:
         return JsonResponse({"error": refusal.message, "code": refusal.code}, status=refusal.status)
-    return render(request, "pages/checkout_refused.html", {"sentence": refusal.message}, status=refusal.status)
+    token = request.GET.get("session", "")
+    is_about_session = refusal.code.startswith("checkout_session")
+    context = {
+        "sentence": refusal.message,
+        # Who was sent by the seller's app and is not let in would buy as a stranger on the public page.
+        "back": "" if is_about_session else _pricing_path(token),
+    }
+    return render(request, "pages/checkout_refused.html", context, status=refusal.status)
+
+
+def _pricing_path(session: str) -> str:
+    """The address of the plans; a session of the seller's app is not lost on the way."""
+    return f"/pricing?{urlencode({'session': session})}" if session else "/pricing"
 
 
 @require_safe
@@ -227,7 +256,7 @@ def checkout_result_page(request: HttpRequest, public_id: str) -> HttpResponse:
         _, error = checkouts.go_on(checkout, at=timezone.now())
     except (gateway.StripeUnavailable, gateway.StripeRefused, gateway.CardDeclined) as failure:
         logger.warning("checkout %s could not go on: %s", checkout, failure)
-        is_unreachable = True
+        is_unreachable = isinstance(failure, gateway.StripeUnavailable)
     return _result(request, find_checkout(public_id=checkout.public_id), error, is_unreachable=is_unreachable)
 
 
@@ -241,6 +270,7 @@ def _result(request: HttpRequest, checkout: Checkout, error: str, *, is_unreacha
         "is_open": checkout.status == CheckoutStatus.OPEN,
         "sentence": checkout.error_message or error,
         "is_unreachable": is_unreachable,
+        "back": _pricing_path(session),
         "again": f"/checkout?{urlencode(query)}",
     }
     return render(request, "pages/checkout_open.html", context)

@@ -99,7 +99,9 @@ def publish_plan(
     if monthly_amount_cents is not None or (priced and yearly_amount_cents is None):
         prices.append(_publish_price(at, plan, currency, monthly_amount_cents, _MONTHLY, priced))
     if yearly_amount_cents is not None:
-        prices.append(_publish_price(at, plan, currency, yearly_amount_cents, _YEARLY, priced))
+        # Beside a yearly fee a quota renews by the month only if something of the price turns monthly.
+        metered = [(terms, metric) for terms, _, metric in counted if terms.unit_cost_cents is not None or terms.quota]
+        prices.append(_publish_price(at, plan, currency, yearly_amount_cents, _YEARLY, metered))
     for terms, feature, _ in counted:
         if terms.quota is not None:
             _publish_quota(at, plan, prices, feature, terms, terms.quota)
@@ -189,7 +191,7 @@ def _publish_price(
             "label": f"{terms.name} usage"[:200],
             "unit_label": terms.unit_label,
             "metric_id": metric.public_id,
-            "unit_cost_cents": terms.unit_cost_cents,
+            "unit_cost_cents": terms.unit_cost_cents or Decimal(0),
             "recurrence_rule": _MONTHLY,
         }
         for terms, metric in priced
@@ -220,9 +222,9 @@ def _publish_quota(
         "billing_visible": quota.shown_on_invoices,
         "billing_description": f"Included {terms.name}"[:200],
     }
-    if terms.unit_cost_cents is None:
+    metering = [(price, price.components.filter(component_name=_component_name(terms)).first()) for price in prices]
+    if not any(component for _, component in metering):
         create_definition(**common)
         return
-    for price in prices:
-        component = price.components.get(component_name=_component_name(terms))
-        create_definition(**common, price=price, price_component_id=component.component_id)
+    for price, component in metering:
+        create_definition(**common, price=price, price_component_id=component.component_id if component else None)

@@ -1,5 +1,6 @@
 """The checkout's pages without a browser: what is due, what is refused, who sees what, and what the answers say."""
 
+import json
 import re
 from datetime import timedelta
 from html import unescape
@@ -16,6 +17,7 @@ from billing.models import Checkout, Invoice
 from billing.services.buyers import known_buyer, new_buyer
 from billing.services.checkout import first_fees_cents
 from billing.services.subscribe import subscribe
+from metering.models import UsageEvent
 from plans.models import Customer, Subscription
 from plans.services.plans import delete_plan
 from plans.services.pricing_tables import add_plan_to_default_table
@@ -177,9 +179,9 @@ def test_a_customers_session_in_the_cookie_makes_nobody_that_customer(visitor):
 @pytest.mark.parametrize(
     ("typed", "field", "sentence"),
     [
-        ({"name": ""}, "name", "Type your name or that of your company: it stands on invoices."),
+        ({"name": ""}, "name", "Type your name or that of your company: it stands on your invoices."),
         ({"name": "x" * 201}, "name", "Ensure this value has at most 200 characters (it has 201)."),
-        ({"email": ""}, "email", "Type your e-mail address: invoices are sent there."),
+        ({"email": ""}, "email", "Type your e-mail address: it stands on your invoices."),
         ({"email": "acme"}, "email", "This is no e-mail address. It looks like name@example.com."),
         ({"name": "Acme\x00"}, "name", "Null characters are not allowed."),
     ],
@@ -222,7 +224,7 @@ def test_a_free_plan_without_scripts_leads_to_its_page(visitor):
 
     assert response.status_code == 302
     assert response["Location"] == checkout_page_path(Checkout.objects.get())
-    assert "Nothing was charged today." in text_of(visitor.get(response["Location"]))
+    assert "Nothing was charged at the start." in text_of(visitor.get(response["Location"]))
 
 
 @pytest.mark.parametrize("price", ["", "price_unknown", "x" * 5000, "%00"])
@@ -230,7 +232,7 @@ def test_an_unknown_price_is_refused_with_a_way_on(visitor, price):
     response = visitor.get(f"/checkout?price={price}")
 
     assert response.status_code == 404
-    assert "Nothing was charged. See plans and prices" in text_of(response)
+    assert "See plans and prices" in text_of(response)
 
 
 def test_a_deleted_plan_is_refused(visitor):
@@ -295,14 +297,106 @@ def test_a_checkout_that_nobody_paid_yet_leads_back_to_its_form(visitor):
     assert f'href="/checkout?price={pro.price.public_id}&amp;session=' in response.content.decode()
 
 
-def test_when_stripe_is_out_of_reach_the_page_waits_by_itself(visitor, wire):
+def test_when_stripe_is_out_of_reach_the_page_offers_to_look_again(visitor, wire):
     fetched = fetch(visitor, form_of(offer().price)).json()
     wire.break_at(0, "timeout")
 
     response = visitor.get(fetched["page"])
 
-    assert 'http-equiv="refresh"' in response.content.decode()
-    assert "you are charged only once" in text_of(response)
+    assert "The payment provider does not answer right now." in text_of(response)
+    assert "Look again" in text_of(response)
+
+
+def test_a_checkout_that_is_over_says_so_even_when_stripe_is_out_of_reach(visitor, wire):
+    small, big = offer(), offer(base_cents=19_900)
+    visitor.get(form_of(small.price))
+    replaced = fetch(visitor, form_of(small.price)).json()
+    fetch(visitor, form_of(big.price))
+    wire.break_at(0, "timeout")
+
+    response = visitor.get(replaced["page"])
+
+    assert "This checkout was replaced by a newer one of yours." in text_of(response)
+
+
+def test_a_browsers_token_in_an_address_is_refused_and_put_into_no_cookie(visitor):
+    pro = offer()
+    attackers, _ = sign_session(CheckoutSession(visitor="attacker"), at=timezone.now())
+
+    response = visitor.get(form_of(pro.price, session=attackers))
+
+    assert response.status_code == 403
+    assert "candela_visitor" not in response.cookies
+
+
+def test_a_customer_who_is_subscribed_is_told_before_he_types_a_card(visitor):
+    pro = offer()
+    customer = CustomerFactory()
+    subscribe(at=timezone.now(), customer=customer, plan=pro.plan)
+
+    response = visitor.get(form_of(pro.price, session=token_for(customer)))
+
+    assert response.status_code == 409
+    assert "You have a subscription already." in text_of(response)
+
+
+def test_who_was_sent_by_the_sellers_app_is_not_led_on_as_a_stranger(visitor):
+    customer = CustomerFactory()
+    token = token_for(customer)
+
+    unsold = visitor.get(f"/checkout?price=price_unknown&session={token}").content.decode()
+    forged = visitor.get(form_of(offer().price, session="forged.token")).content.decode()
+
+    assert f'href="/pricing?session={token}"' in unsold
+    assert "/pricing" not in forged
+
+
+def test_a_form_without_its_token_is_told_to_reload_in_the_words_it_asked_for(stripe_sandbox):
+    path = form_of(offer(base_cents=0, unit_cost_cents=None).price)
+    strict = Client(enforce_csrf_checks=True)
+
+    page = strict.post(path, {})
+    answer = strict.post(path, {}, headers={"accept": "application/json"})
+
+    assert "Reload the page and try again." in text_of(page)
+    assert answer.json()["error"].endswith("Reload the page and try again.")
+
+
+def test_without_a_sandbox_or_a_key_no_card_form_is_promised(settings, tmp_path, client):
+    settings.STRIPE_SECRET_KEY = ""
+    settings.CANDELA_DATA = tmp_path
+
+    response = client.get(form_of(offer().price))
+
+    assert response.status_code == 503
+    assert "Cards cannot be taken right now; please try again later." in text_of(response)
+
+
+def test_while_the_hold_is_not_taken_yet_the_page_does_not_say_that_nothing_was_charged(visitor, at_stripe, wire):
+    fetched = fetch(visitor, form_of(offer().price)).json()
+    at_stripe.v1.payment_intents.confirm(fetched["intentId"], {"payment_method": "pm_card_visa"})
+    # Stripe still answers that the fee is held, and then not any more.
+    wire.break_at(1, "timeout")
+
+    before = text_of(visitor.get(fetched["page"]))
+    wire.heal()
+    after = text_of(visitor.get(fetched["page"]))
+
+    assert "$29.00 is held on your card and is being taken." in before
+    assert "You paid $29.00 with Visa" in after
+
+
+def test_the_request_in_the_welcome_counts_what_it_says(visitor, api, at_stripe):
+    pro = offer(base_cents=0)
+    fetched = fetch(visitor, form_of(pro.price)).json()
+    at_stripe.v1.setup_intents.confirm(fetched["intentId"], {"payment_method": "pm_card_visa"})
+    body = json.loads(re.search(r"-d '(.*?)'", text_of(visitor.get(fetched["page"])))[1])
+
+    answer = api.post("/v1/events", body | {"eventValue": 500})
+
+    assert "eventValue" in body
+    assert answer.status == 202
+    assert UsageEvent.objects.get().value == 500
 
 
 def test_the_welcome_says_when_what_is_due_next():
@@ -325,6 +419,20 @@ def test_the_welcome_says_when_what_is_due_next():
         "Next fee": "$290.00 on 31 January 2028",
         "Usage is billed": "on 28 February 2027",
     }
+
+
+def test_fees_that_are_due_together_are_one_next_fee():
+    pro = make_pro_plan(unit_cost_cents=None, quota=None)
+    FixedComponentFactory(price=pro.price, position=9, amount_cents=1_000, frequency="MONTHLY")
+    at = timezone.now().replace(year=2027, month=3, day=1, hour=12)
+    customer = CustomerFactory(name="Globex", email="")
+    checkout = Checkout.objects.create(
+        buyer="visitor:1", customer=customer, customer_public_id=customer.public_id, price=pro.price, name="Globex",
+        due_cents=3_900, expires_at=at, created_at=at, status="subscribed",
+        subscription=subscribe(at=at, customer=customer, plan=pro.plan, price=pro.price),
+    )  # fmt: skip
+
+    assert dict(welcome(checkout, at=at).facts)["Next fee"] == "$39.00 on 1 April 2027"
 
 
 def test_the_request_in_the_welcome_survives_quotes_in_an_event_name():

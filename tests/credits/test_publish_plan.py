@@ -1,9 +1,11 @@
 """publish_plan: a plan with everything that it takes to sell it, or nothing."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
+from billing.services.subscribe import subscribe
 from credits.models import CreditDefinition, CreditGrant
 from credits.services.publish_plan import QuotaTerms, SwitchTerms, UsageTerms, publish_plan
 from metering.models import UsageDay
@@ -82,6 +84,23 @@ def test_a_plan_may_wait_for_its_price():
 
     assert not plan.prices.exists()
     assert plan.plan_features.get().value is True
+
+
+def test_a_quota_without_unit_price_renews_monthly_beside_a_yearly_fee_too():
+    plan = publish_plan(
+        at=START,
+        name="Pro",
+        currency="USD",
+        monthly_amount_cents=2_900,
+        yearly_amount_cents=29_000,
+        usage_components=[UsageTerms(slug="calls", name="Calls", quota=QuotaTerms(units=Decimal(10_000)))],
+    )
+
+    for price in plan.prices.all():
+        customer = CustomerFactory()
+        subscribe(at=START, customer=customer, plan=plan, price=price)
+        first = CreditGrant.objects.filter(customer=customer).earliest("starts_at")
+        assert first.expires_at - first.starts_at <= timedelta(days=31), price
 
 
 def test_a_quota_without_unit_price_is_linked_to_the_feature():

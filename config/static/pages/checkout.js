@@ -6,7 +6,12 @@ const problem = form.querySelector("[data-problem]");
 const status = form.querySelector("[data-status]");
 const place = form.querySelector("[data-card]");
 
-const SAME_CHARGE = "Press the button again: you are charged only once.";
+const LOST = "The connection failed. Check it and press the button again: you are charged only once.";
+const TOO_OLD = "This page is too old, or your browser keeps no cookies. Reload the page and try again.";
+const OUR_FAULT = "The fault is ours, and it has been logged. Please try again in a minute: you are charged only once.";
+const NO_CARD_FORM = "The card form could not be loaded. Check your connection, switch off script blockers for this page, and reload it.";
+const PATIENCE_MS = 60000;
+const label = button.textContent;
 let busy = false;
 let stripe = null;
 let elements = null;
@@ -14,7 +19,7 @@ let elements = null;
 const showProblem = (message) => {
   problem.querySelector("p").textContent = message;
   problem.hidden = !message;
-  if (message) problem.scrollIntoView({ block: "nearest" });
+  if (message) problem.focus();
 };
 
 const showFieldErrors = (errors) => {
@@ -37,25 +42,31 @@ const fieldErrors = () => {
   return errors;
 };
 
+// Not disabled: a button that is takes the focus of whoever pressed it away.
 const setBusy = (now) => {
   busy = now;
-  button.disabled = now;
-  button.setAttribute("aria-busy", String(now));
+  button.setAttribute("aria-disabled", String(now));
+  button.textContent = now ? "Subscribing…" : label;
   status.textContent = now ? "Subscribing. Please wait." : "";
 };
 
+const giveUpCardForm = () => {
+  place.replaceChildren();
+  button.disabled = true;
+  showProblem(NO_CARD_FORM);
+};
+
 const drawCardForm = () => {
-  if (!window.Stripe) {
-    showProblem("The card form could not be loaded. Check your connection, switch off script blockers for this page, and reload it.");
-    button.disabled = true;
-    return;
-  }
+  if (!window.Stripe) return giveUpCardForm();
   const { key, mode, amount, currency } = form.dataset;
   const payment = mode === "payment" ? { amount: Number(amount), captureMethod: "manual" } : {};
   stripe = window.Stripe(key);
   elements = stripe.elements({ mode, currency, setupFutureUsage: "off_session", paymentMethodTypes: ["card"], ...payment });
-  const billingDetails = { name: "never", email: "never" };
-  elements.create("payment", { fields: { billingDetails } }).mount(place);
+  const card = elements.create("payment", { fields: { billingDetails: { name: "never", email: "never" } } });
+  card.on("loaderror", giveUpCardForm);
+  card.on("ready", () => (button.disabled = false));
+  place.replaceChildren();
+  card.mount(place);
 };
 
 // Asks our server to begin the checkout, or to find the one of this browser; the same intent comes back every time.
@@ -64,9 +75,10 @@ const begin = async () => {
     method: "POST",
     headers: { Accept: "application/json" },
     body: new FormData(form),
+    signal: AbortSignal.timeout(PATIENCE_MS),
   });
-  const words = await answer.json();
-  return answer.ok ? words : { error: words.error, fields: words.fields ?? {} };
+  const words = await answer.json().catch(() => ({ error: answer.status === 403 ? TOO_OLD : OUR_FAULT }));
+  return answer.ok && !words.error ? words : { error: words.error, fields: words.fields ?? {} };
 };
 
 const confirm = ({ clientSecret, intentType, page }) => {
@@ -91,7 +103,8 @@ const declined = ({ type, message }) =>
 const subscribe = async () => {
   const wrong = fieldErrors();
   const { error: wrongCard } = elements ? await elements.submit() : {};
-  // What is wrong with the card stands in its own form.
+  // What was typed wrong of the card stands in its own form.
+  if (wrongCard && wrongCard.type !== "validation_error") showProblem(wrongCard.message);
   showFieldErrors(wrong);
   if (wrongCard || Object.keys(wrong).length) return null;
   const begun = await begin();
@@ -114,7 +127,7 @@ form.addEventListener("submit", async (event) => {
     const page = await subscribe();
     if (page) return location.assign(page);
   } catch {
-    showProblem(`The connection failed. ${SAME_CHARGE}`);
+    showProblem(LOST);
   }
   setBusy(false);
 });

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from billing import gateway
 from billing.books import check_books
+from billing.checkout_sessions import CheckoutSession, sign_session
 from billing.models import Checkout, Invoice, Payment, PaymentMethod
 from billing.services.checkout import subscribe_by_checkout
 from credits.models import CreditGrant
@@ -74,14 +75,25 @@ def test_the_invoice_is_paid_at_stripe_by_what_the_checkout_took(visitor, offer,
     assert Payment.objects.get().status == "succeeded"
 
 
-def test_asking_again_gives_the_same_intent(visitor, offer):
+def test_a_session_asking_again_gets_the_same_intent(visitor, offer, api):
     pro = offer()
+    session = session_for(api, CustomerFactory())["session"]
 
-    first = visitor.init(pro.price, userId="u_1")
-    second = visitor.init(pro.price, userId="u_1")
+    first, second = (visitor.init(pro.price, checkoutSession=session) for _ in range(2))
 
     assert first.body["intentId"] == second.body["intentId"]
     assert Checkout.objects.count() == 1
+
+
+def test_whoever_types_the_same_gets_neither_anothers_secret_nor_his_page(visitor, offer):
+    pro, free = offer(), offer(base_cents=0, unit_cost_cents=None)
+
+    hers, his = (visitor.init(pro.price, userId="u_1") for _ in range(2))
+    visitor.init(free.price, userId="u_2")
+    again = visitor.init(free.price, userId="u_2")
+
+    assert hers.body["clientSecret"] != his.body["clientSecret"]
+    assert again.body.keys() == {"message", "subscription_id"}
 
 
 def test_a_stranger_who_names_the_same_user_gets_a_checkout_of_his_own(visitor, offer):
@@ -98,16 +110,30 @@ def test_a_stranger_who_names_the_same_user_gets_a_checkout_of_his_own(visitor, 
     assert (Customer.objects.get().name, Subscription.objects.get().price) == ("Ada", pro.price)
 
 
-def test_asking_again_after_paying_subscribes_and_asks_for_no_second_payment(visitor, offer, at_stripe):
+def test_a_session_asking_again_after_paying_is_subscribed_and_pays_no_second_time(visitor, offer, at_stripe, api):
     pro = offer()
-    begun = visitor.init(pro.price, userId="u_1")
-    visitor.pay(begun)
+    session = session_for(api, CustomerFactory())["session"]
+    visitor.pay(visitor.init(pro.price, checkoutSession=session))
 
-    again = visitor.init(pro.price, userId="u_1")
+    again = visitor.init(pro.price, checkoutSession=session)
 
     assert again.body["subscription_id"] == Subscription.objects.get().public_id
     assert "clientSecret" not in again.body
     assert held_and_taken(at_stripe) == [("succeeded", 2900)]
+
+
+@pytest.mark.parametrize("user", [{}, {"userId": "u_1"}])
+def test_paying_twice_for_what_was_typed_twice_is_charged_once(visitor, offer, at_stripe, user):
+    pro = offer()
+    first, second = (visitor.init(pro.price, **user) for _ in range(2))
+    visitor.pay(first)
+    visitor.pay(second)
+
+    once, twice = (visitor.status(begun.body["intentId"]) for begun in (first, second))
+
+    assert (once.body["status"], twice.body["status"]) == ("succeeded", "failed")
+    assert "Your card was not charged." in twice.body["error"]
+    assert held_and_taken(at_stripe) == [("succeeded", 2900), ("canceled", 0)]
 
 
 @pytest.mark.parametrize(
@@ -340,6 +366,8 @@ def test_only_what_stands_on_an_active_pricing_table_is_sold(visitor, offer):
         ({"customerEmail": "ada"}, "customerEmail"),
         ({"customerName": ""}, "customerName"),
         ({"customerName": "x" * 201}, "customerName"),
+        ({"customerName": "Acme\nPaid"}, "customerName"),
+        ({"customerName": "Acme \u202eetceba"}, "customerName"),
         ({"customerCountry": "Narnia"}, "customerCountry"),
         ({"planId": "plan_int_other"}, "planId"),
         ({"startTrial": True}, "startTrial"),
@@ -392,6 +420,15 @@ def test_sending_the_same_again_after_success_gives_the_same_subscription(visito
 
     assert again.body == first.body
     assert Subscription.objects.count() == 1
+
+
+def test_a_cookie_of_a_browser_is_no_session(visitor, offer):
+    pro = offer()
+    token, _ = sign_session(CheckoutSession(visitor="copied"), at=timezone.now())
+
+    answer = visitor.init(pro.price, checkoutSession=token)
+
+    assert (answer.status, answer.body["code"]) == (403, "checkout_session_invalid")
 
 
 def test_a_refused_amount_is_said_in_our_words_and_the_next_click_begins_anew(visitor, offer):
