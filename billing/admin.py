@@ -310,7 +310,7 @@ class CheckoutAdmin(FactsAdmin):
             "<div><div>{}</div><div>{}</div></div>", checkout.name, checkout.email
         )
 
-    @admin.display(description="customer", empty_value="none yet")
+    @admin.display(description="customer")
     def customer_page(self, checkout: Checkout) -> SafeString | None:
         """Who subscribes, where this is a customer already."""
         customer = checkout.customer
@@ -344,7 +344,8 @@ class CheckoutAdmin(FactsAdmin):
     @admin.display(description="problem", empty_value="")
     def problem(self, checkout: Checkout) -> str:
         """What went wrong; where nothing did, what the buyer was told."""
-        return Truncator(checkout.step_error or checkout.error_message).chars(80)
+        # Two lines on a phone.
+        return Truncator(checkout.step_error or checkout.error_message).chars(60)
 
     @admin.display(description="subscription")
     def subscription_page(self, checkout: Checkout) -> SafeString | None:

@@ -42,6 +42,7 @@ from plans.words import money_text
 
 CREATED = moment("created_at")
 DELETED = moment("deleted_at")
+GONE = {"fields": [DELETED], "description": "Nobody can subscribe any more. Those who have it keep it."}
 
 
 class PriceInline(FactsInline):
@@ -253,55 +254,49 @@ class PlanAdmin(TermsAdmin):
         return HttpResponseRedirect(reverse("admin:plans_plan_change", args=[obj.pk]))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
-        """With prices, and how often each was sold. The list is without the deleted ones, to whose pages those who have
-        them lead."""
+        """With prices, and how often each was sold. Deleted ones have their pages still, but are in no list."""
         plans = super().get_queryset(request).prefetch_related("prices__components")
-        match = request.resolver_match
-        if match and match.url_name == "plans_plan_changelist":
+        if request.resolver_match and request.resolver_match.url_name == "plans_plan_changelist":
             plans = plans.filter(deleted_at=None)
         return plans.annotate(subscription_count=Count("subscriptions", distinct=True))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """A deleted plan says so first."""
-        words = "Nobody subscribes to this plan any more. Those who have it keep it."
-        deleted = ("Deleted", {"fields": [DELETED], "description": words})
-        return [deleted, *self.fieldsets] if obj and obj.deleted_at else self.fieldsets
+        return [("Deleted", GONE), *self.fieldsets] if obj and obj.deleted_at else self.fieldsets
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A deleted plan stays as it was sold."""
+        """A deleted plan stays as it was."""
         return super().has_change_permission(request, obj) and not (obj and obj.deleted_at)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Once."""
+        """Once is enough."""
         return super().has_delete_permission(request, obj) and not (obj and obj.deleted_at)
 
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Ask, and then delete the plan of a page."""
         if not self.has_delete_permission(request):
             raise PermissionDenied
         plan = self.get_object(request, unquote(object_id))
-        plans = Plan.objects.filter(pk=plan.pk if plan else None)
+        plans = Plan.objects.filter(pk=plan.pk) if plan else Plan.objects.none()
         return self.delete_selected(request, plans) or HttpResponseRedirect(reverse("admin:plans_plan_changelist"))
 
-    # Under this name it stands in the place of Django's own, which would delete the rows.
+    # The name of Django's own action, which would delete the rows: this one stands in its place.
     @admin.action(description="Delete…", permissions=["delete"])
+    @transaction.atomic
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Plan]) -> HttpResponse | None:
-        """Ask, and then take plans off sale from this moment on. Those who have them keep them."""
+        """Ask, and then take plans off sale from this moment on."""
         plans = list(queryset.filter(deleted_at=None))
         if plans and "confirmed" not in request.POST:
             return self._ask_to_delete(request, plans)
-        with transaction.atomic():
-            for plan in plans:
-                delete_plan(plan=plan, at=timezone.now())
-                self.log_deletions(request, Plan.objects.filter(pk=plan.pk))
-        self.message_user(request, deleted_text(plans))
+        for plan in plans:
+            delete_plan(plan=plan, at=timezone.now())
+            self.log_change(request, plan, "Deleted.")
+        done = f"Deleted: {', '.join(map(str, plans))}. From now on nobody can subscribe; existing subscriptions go on."
+        self.message_user(request, done if plans else "Nothing was done: there is no such plan any more.")
         return None
 
     def _ask_to_delete(self, request: HttpRequest, plans: list[Plan]) -> HttpResponse:
-        live = Subscription.objects.live().filter(plan__in=plans)
-        counts = dict(live.values_list("plan").annotate(Count("pk")))
+        counts = dict(Subscription.objects.live().filter(plan__in=plans).values_list("plan").annotate(Count("pk")))
         context = {
             **self.admin_site.each_context(request),
             "title": "Delete plans?" if len(plans) > 1 else f"Delete {plans[0]}?",
@@ -350,14 +345,6 @@ def refuse_second(name: str) -> None:
         check_plan_name(name)
     except forms.ValidationError as error:
         raise InvalidInput.at("name", str(error.message)) from None
-
-
-def deleted_text(plans: list[Plan]) -> str:
-    """What deleting did, for those who did it."""
-    if not plans:
-        return "Nothing was done: the plan is deleted already."
-    names = ", ".join(str(plan) for plan in plans)
-    return f"Deleted: {names}. From now on nobody subscribes to it; those who have it keep it."
 
 
 def fees_text(price: Price) -> str:
