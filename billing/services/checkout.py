@@ -264,9 +264,7 @@ def record_taken(*, checkout: Checkout, at: datetime, amount_cents: int, payment
 def record_wrong_amount(*, checkout: Checkout, at: datetime, error: str) -> Checkout:
     """Note that somebody else took another amount than was held. The invoice waits for the operator."""
     row = _lock(checkout)
-    row.step_error = error
-    row.save(update_fields=["step_error"])
-    _settle(row, at)
+    _settle(row, at, error=error)
     return row
 
 
@@ -288,9 +286,12 @@ def _send_first_invoice(checkout: Checkout, at: datetime) -> None:
     Invoice.objects.filter(checkout=checkout, stripe_sent_at__isnull=True).update(send_at=at)
 
 
-def _settle(checkout: Checkout, at: datetime) -> None:
+def _settle(checkout: Checkout, at: datetime, *, error: str = "") -> None:
     checkout.settled_at, checkout.step_at = at, None
-    checkout.save(update_fields=["settled_at", "step_at"])
+    if checkout.status == CheckoutStatus.SUBSCRIBED:
+        # Where it was refused the reason stays; what went wrong on the way to a subscription is over.
+        checkout.step_error = error
+    checkout.save(update_fields=["settled_at", "step_at", "step_error"])
 
 
 def wait_for_buyer(*, claimed: Checkout, at: datetime) -> None:

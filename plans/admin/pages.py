@@ -39,9 +39,12 @@ class PageAdmin(ModelAdmin):
     """Pages that answer whatever an address holds. No text of the database has a NUL, so asking for one would fail."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list; all of it when it is asked for with a NUL."""
+        """Show the list, all of it when it is asked for with a NUL, or act on what was chosen in it."""
         if "%00" in request.META["QUERY_STRING"]:
             self.message_user(request, "The address had a NUL in it, so nothing was searched for.", messages.WARNING)
+            return HttpResponseRedirect(request.path)
+        if not all(key.isdecimal() for key in request.POST.getlist("_selected_action")):
+            self.message_user(request, "What was chosen is not in this list, so nothing was done.", messages.WARNING)
             return HttpResponseRedirect(request.path)
         return super().changelist_view(request, extra_context)
 

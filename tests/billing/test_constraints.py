@@ -6,7 +6,7 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 
-from billing.models import Invoice, Payment, PaymentMethod
+from billing.models import Checkout, Invoice, Payment, PaymentMethod
 from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
 from credits.models import CreditGrant
@@ -39,6 +39,10 @@ def world():
             customer=customer, invoice=invoice, status=status, amount_cents=2900, currency="USD", external_id="pi",
             created_at=AT, payment_method=method,
         )  # fmt: skip
+    Checkout.objects.create(
+        buyer="visitor:1", customer_public_id="cus_1", price=pro.price, name="Ada", due_cents=2900, created_at=AT,
+        intent_type="payment", intent_id="pi_1", step_at=AT, expires_at=AT,
+    )  # fmt: skip
     CreditGrant.objects.filter(pk=CreditGrant.objects.latest("pk").pk).update(reference_code="r")
     UsageEvent.objects.create(
         external_customer_id="who", event_name="x", value=1, occurred_at=AT, timestamp_given=True,
@@ -167,6 +171,11 @@ BREACHES = {
     "invoice_is_paid_once": lambda: copy_of("billing_payment", "status = 'succeeded'"),
     "failed_attempt_is_recorded_once": lambda: copy_of("billing_payment", "status = 'failed'"),
     "payment_amount_is_not_negative": lambda: change_of("billing_payment", amount_cents=-1),
+    "proven_buyer_has_one_open_checkout": lambda: copy_of("billing_checkout", "status = 'open'", intent_id="NULL"),
+    "intent_belongs_to_one_checkout": lambda: copy_of("billing_checkout", "status = 'open'", buyer="'visitor:2'"),
+    "subscribed_checkout_has_its_subscription": lambda: change_of("billing_checkout", status="'subscribed'"),
+    "checkout_due_is_not_negative": lambda: change_of("billing_checkout", due_cents=-1),
+    "settled_checkout_is_at_its_end": lambda: change_of("billing_checkout", settled_at="now()"),
 }
 
 

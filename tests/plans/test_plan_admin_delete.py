@@ -218,3 +218,13 @@ def test_the_question_asks_no_more_of_the_database_for_more_plans(operator):
     queries(plans[0])
 
     assert queries(*plans) == queries(plans[0])
+
+
+@pytest.mark.parametrize("key", ["x", "", "1.5", "-1", "99999999999999999999"])
+def test_a_choice_that_is_no_row_does_nothing(operator, key):
+    plan = PlanFactory()
+
+    answer = operator.post(LIST, {"action": "delete_selected", "_selected_action": [key], "confirmed": "yes"})
+
+    assert answer.status_code in (200, 302)
+    assert is_offered(plan)

@@ -503,6 +503,17 @@ def test_another_amount_captured_by_hand_parks_the_customer_and_the_buyer_sees_h
 
     assert answer.body["status"] == "succeeded"
     assert "1000 were paid, its total is 2900" in Customer.objects.get().parked_reason
+    assert "1000 were paid" in Checkout.objects.get().step_error
+
+
+def test_an_error_that_is_over_is_shown_to_nobody_any_more(visitor, offer):
+    begun = visitor.init(offer().price)
+    visitor.pay(begun)
+    Checkout.objects.update(step_error="timed out")
+
+    visitor.status(begun.body["intentId"])
+
+    assert Checkout.objects.get().step_error == ""
 
 
 def test_a_hold_that_was_lost_is_made_up_for_by_charging_the_card(visitor, offer, at_stripe, run_sweeps):
