@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from unfold.decorators import action
 
 from credits.models import CreditDefinition
 from credits.services.publish_plan import QuotaTerms, UsageTerms, publish_plan
@@ -206,6 +207,7 @@ class PlanAdmin(TermsAdmin):
         DELETED,
     ]
     actions = ["delete_selected"]
+    actions_list = ["create"]
     fieldsets = [
         (None, {"fields": ["name", "description", "charges", "subscriptions"]}),
         (
@@ -252,6 +254,11 @@ class PlanAdmin(TermsAdmin):
         """Show the plan that was made."""
         self.message_user(request, f"The plan {obj.name} is published. This is what it sells.")
         return HttpResponseRedirect(reverse("admin:plans_plan_change", args=[obj.pk]))
+
+    @action(description="Create a plan", url_path="create", permissions=["add"], icon="add")
+    def create(self, request: HttpRequest) -> HttpResponse:
+        """Lead to the form: a round "+" says too little."""
+        return HttpResponseRedirect(reverse("admin:plans_plan_add"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Plan]:
         """With prices, and how often each was sold. Deleted ones have their pages still, but are in no list."""
