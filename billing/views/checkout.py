@@ -24,6 +24,7 @@ from billing.services.checkout import (
     CheckoutNotFound,
     find_checkout,
     find_completed_checkout,
+    find_open_checkout,
     needs_card,
     refuse_subscribed,
 )
@@ -177,7 +178,7 @@ def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, 
     context = {
         "visit": visit,
         "buyer": buyer,
-        "form": form or BuyerForm(),
+        "form": form or BuyerForm(initial=_typed_before(visit)),
         "order": order,
         "problem": problem,
         "has_card_form": has_card_form,
@@ -191,6 +192,12 @@ def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, 
     if has_card_form:
         _allow_stripe(response)
     return response
+
+
+def _typed_before(visit: Visit) -> dict[str, str]:
+    """What this browser has typed in a checkout that is open still; the card is typed anew."""
+    there = None if visit.known else find_open_checkout(visit.buyer_key)
+    return {"name": there.name, "email": there.email} if there is not None else {}
 
 
 def _allow_stripe(response: HttpResponse) -> None:

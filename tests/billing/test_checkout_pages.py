@@ -140,6 +140,15 @@ def test_one_browser_is_one_buyer_in_all_its_tabs(visitor):
     assert Checkout.objects.count() == 1
 
 
+def test_what_a_browser_has_typed_stands_there_again_for_itself_alone(visitor):
+    path = form_of(offer().price)
+    visitor.get(path)
+    fetch(visitor, path, name="Globex & Co")
+
+    assert 'value="Globex &amp; Co"' in visitor.get(path).content.decode()
+    assert "Globex" not in Client().get(path).content.decode()
+
+
 def test_two_browsers_are_two_buyers(visitor):
     path = form_of(offer().price)
 

@@ -135,7 +135,8 @@ def test_a_refusal_at_the_bank_leads_back_to_the_form(pro, open_page):
     expect(page.get_by_text("Your card was not charged.")).to_be_visible()
 
     page.get_by_role("link", name="Try again").click()
-    fill_buyer(page)
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Acme Ltd")
+    expect(page.get_by_label("E-mail")).to_have_value("billing@acme.example")
     fill_card(page)
     subscribe(page)
 
