@@ -42,7 +42,7 @@ class CheckoutSession:
 
     @property
     def buyer(self) -> str:
-        """Who it is, in one text."""
+        """The name of the buyer among checkouts."""
         return f"customer:{self.customer}" if self.customer else f"visitor:{self.visitor}"
 
 

@@ -96,7 +96,9 @@ def begin(checkout: Checkout, *, at: datetime) -> Intent | None:
         intent = gateway.read_intent(checkout.intent_id)
     else:
         intent = _open_intent(checkout)
-        checkout = rules.record_intent(checkout=checkout, stripe_customer=checkout.stripe_customer_id, intent=intent.id)
+        checkout = rules.record_intent(
+            checkout=checkout, stripe_customer=checkout.stripe_customer_id, intent=intent.id, at=at
+        )
     if checkout.status == CheckoutStatus.OPEN and intent.progress is IntentProgress.WAITING:
         return intent
     go_on(checkout, at=at)
@@ -159,14 +161,13 @@ def _settle(checkout: Checkout, at: datetime) -> Checkout:
 def _release(checkout: Checkout) -> None:
     """Give free what a checkout without a subscription holds, and forget its card."""
     assert checkout.intent_id is not None
-    before = gateway.read_intent(checkout.intent_id)
     after = gateway.release_held(checkout.intent_id)
     if after.progress is IntentProgress.TAKEN:
         # Only somebody at Stripe's dashboard can have done that; we take nothing without a subscription.
         logger.error("%s was captured, but nothing was bought with it: refund it at Stripe", checkout.intent_id)
-    elif before.card is not None:
+    elif after.card is not None:
         try:
-            gateway.forget_card(before.card.stripe_id)
+            gateway.forget_card(after.card.stripe_id)
         except gateway.StripeRefused as error:
             logger.warning("the card of %s could not be detached: %s", checkout, error)
 

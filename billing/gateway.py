@@ -239,7 +239,7 @@ def release_held(intent_id: str) -> Intent:
         return intent
     with _errors_in_our_words():
         if not intent_id.startswith("seti_"):
-            return _intent(stripe.PaymentIntent.cancel(intent_id, **_call()))
+            return _intent(stripe.PaymentIntent.cancel(intent_id, expand=["payment_method"], **_call()))
         if intent.progress is IntentProgress.WAITING:
             return _intent(stripe.SetupIntent.cancel(intent_id, **_call()))
     return intent

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 from django.utils.http import urlencode
 from rest_framework.request import Request
@@ -16,6 +15,7 @@ from billing.checkout_sessions import CheckoutSession, customer_session, sign_se
 from billing.models import Checkout
 from billing.services.buyers import Buyer, known_buyer, new_buyer
 from billing.services.checkout import find_checkout
+from billing.signed_links import absolute
 from billing.words import NewCheckoutSession, PaymentInit, started_words, typed_profile
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
@@ -45,7 +45,7 @@ class CheckoutSessionView(APIView):
             address = f"/checkout?{urlencode({'price': price_id, 'session': token})}"
         else:
             address = f"/pricing?{urlencode({'session': token})}"
-        return Response({"url": f"{settings.PUBLIC_URL}{address}", "session": token, "expiresAt": expires_at})
+        return Response({"url": absolute(address), "session": token, "expiresAt": expires_at})
 
 
 class PaymentInitView(APIView):
@@ -53,7 +53,7 @@ class PaymentInitView(APIView):
 
     scope = "public"
     calls_network = True
-    # The same buyer gets the same checkout and intent, however often he asks; the secret is not to be kept.
+    # A session gets the same intent again, of several checkouts one is subscribed, and the secret is not to be kept.
     own_idempotency = True
 
     def post(self, request: Request) -> Response:
@@ -97,7 +97,6 @@ def _buyer(session: CheckoutSession, body: Mapping[str, Any]) -> Buyer:
         return known_buyer(customer_id=session.customer, claimed_external_id=claimed)
     typed = body.get("customer") or {}
     return new_buyer(
-        visitor="",
         name=body.get("customerName") or typed.get("name") or "",
         email=body.get("customerEmail") or typed.get("email") or "",
         external_customer_id=claimed,

@@ -32,8 +32,8 @@ class Buyer:
     """Who wishes to subscribe: a customer of ours, or somebody who becomes one.
 
     `key` names the buyer among checkouts; `is_proven` tells that nobody else can have it, since a session or a cookie
-    was signed for it. `name` and `email` are what a new customer typed; those of a customer of
-    ours are kept ones. `profile` holds further fields of a new Customer.
+    was signed for it. `name` and `email` are what a new customer typed; those of a customer of ours are kept ones.
+    `profile` holds further fields of a new Customer.
     """
 
     key: str
@@ -66,7 +66,9 @@ def known_buyer(*, customer_id: str, claimed_external_id: str | None = None) -> 
     )
 
 
-def new_buyer(*, visitor: str, name: str, email: str, external_customer_id: str | None = None, **profile: Any) -> Buyer:
+def new_buyer(
+    *, name: str, email: str, visitor: str = "", external_customer_id: str | None = None, **profile: Any
+) -> Buyer:
     """Return somebody who becomes a customer, named by his browser's `visitor` key where it has one.
 
     Without one he is named by all that was typed, which somebody else may type too: that tells doubled requests, and
@@ -82,10 +84,9 @@ def new_buyer(*, visitor: str, name: str, email: str, external_customer_id: str 
         )
     external_id = external_customer_id or None
     given = {field: value for field, value in profile.items() if value not in (None, "")}
-    typed = json.dumps([external_id, name, email, given], sort_keys=True, ensure_ascii=True)
-    key = f"{visitor}:{_digest(external_id or '')}" if visitor else f"typed:{_digest(typed)}"
+    typed = json.dumps([external_id, name, email, given], sort_keys=True)
     return Buyer(
-        key=key,
+        key=visitor or f"typed:{sha256(typed.encode()).hexdigest()}",
         is_proven=bool(visitor),
         customer=None,
         name=name,
@@ -103,15 +104,6 @@ def refuse_claimed_customer(buyer: Buyer) -> None:
             "This customer exists already. Have your backend call POST /v1/customers/{id}/checkout-session"
             " and send its session as checkoutSession."
         )
-
-
-def visitor_key(visitor: str) -> str:
-    """Name a visitor's browser that claims no external id, as `new_buyer` does."""
-    return f"{visitor}:{_digest('')}"
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
 
 
 def _is_customer(identifier: str) -> bool:

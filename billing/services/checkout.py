@@ -22,6 +22,7 @@ LEASE = timedelta(minutes=2)
 NOT_CHARGED = "Your card was not charged."
 PAYMENT_REFUSED = f"The payment provider does not take this payment. {NOT_CHARGED} Please write to the seller."
 REPLACED = f"This checkout was replaced by a newer one of yours. {NOT_CHARGED}"
+EXPIRED = f"This checkout has expired. {NOT_CHARGED} Begin again on the pricing page."
 # What a buyer is told where a rule's own sentence speaks to the seller's developers.
 FOR_BUYERS = {
     "already_subscribed": "You have a subscription already.",
@@ -30,7 +31,6 @@ FOR_BUYERS = {
     "customer_not_found": "This account was closed.",
     "plan_no_longer_offered": "This plan is no longer offered.",
 }
-EXPIRED = f"This checkout has expired. {NOT_CHARGED} Begin again on the pricing page."
 
 
 class CheckoutNotFound(NotFound):
@@ -163,13 +163,13 @@ def intent_to_open(checkout: Checkout) -> IntentToOpen:
 
 
 @transaction.atomic
-def record_intent(*, checkout: Checkout, stripe_customer: str, intent: str) -> Checkout:
+def record_intent(*, checkout: Checkout, stripe_customer: str, intent: str, at: datetime) -> Checkout:
     """Keep Stripe's ids of a checkout's customer and intent. One that has ended meanwhile is to be looked at again, so
     that the intent is canceled too."""
     row = _lock(checkout)
     row.stripe_customer_id, row.intent_id = stripe_customer, intent
     if row.status != CheckoutStatus.OPEN:
-        row.settled_at, row.step_at = None, row.created_at
+        row.settled_at, row.step_at = None, at
     row.save(update_fields=["stripe_customer_id", "intent_id", "settled_at", "step_at"])
     return row
 

@@ -19,7 +19,7 @@ from billing import checkouts, gateway
 from billing.checkout_pages import checkout_page_path, order_summary, welcome
 from billing.checkout_sessions import VALID_FOR, CheckoutSession, customer_session, read_session, sign_session
 from billing.models import Checkout, CheckoutStatus
-from billing.services.buyers import UNSEEN, Buyer, known_buyer, new_buyer, visitor_key
+from billing.services.buyers import UNSEEN, Buyer, known_buyer, new_buyer
 from billing.services.checkout import (
     CheckoutNotFound,
     find_checkout,
@@ -81,11 +81,6 @@ class Visit:
     def known(self) -> bool:
         """Whether the seller's backend has sent a customer."""
         return bool(self.session.customer)
-
-    @property
-    def buyer_key(self) -> str:
-        """The name of the buyer among checkouts."""
-        return self.session.buyer if self.known else visitor_key(self.session.buyer)
 
     @property
     def query(self) -> dict[str, str]:
@@ -164,7 +159,7 @@ def _begin_again(visit: Visit) -> HttpResponse:
 
 
 def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, problem: str = "") -> HttpResponse:
-    done = find_completed_checkout(visit.buyer_key)
+    done = find_completed_checkout(visit.session.buyer)
     if done is not None:
         context = {"done": done, "done_path": checkout_page_path(done), "visit": visit}
         return render(request, "pages/checkout_done.html", context)
@@ -196,7 +191,7 @@ def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, 
 
 def _typed_before(visit: Visit) -> dict[str, str]:
     """What this browser has typed in a checkout that is open still; the card is typed anew."""
-    there = None if visit.known else find_open_checkout(visit.buyer_key)
+    there = None if visit.known else find_open_checkout(visit.session.buyer)
     return {"name": there.name, "email": there.email} if there is not None else {}
 
 
@@ -273,7 +268,6 @@ def _result(request: HttpRequest, checkout: Checkout, error: str, *, is_unreacha
     session = request.GET.get("session", "")
     query = {"price": checkout.price.public_id} | ({"session": session} if session else {})
     context: dict[str, Any] = {
-        "checkout": checkout,
         "is_open": checkout.status == CheckoutStatus.OPEN,
         "sentence": checkout.error_message or error,
         "is_unreachable": is_unreachable,

@@ -248,6 +248,12 @@ def test_the_address_of_a_session_leads_to_the_pricing_page_or_to_one_price(api,
     assert parse_qs(parts.query) == {"price": [pro.price.public_id], "session": [for_one["session"]]}
 
 
+def test_the_address_of_a_session_has_one_slash_after_the_public_address(api, settings):
+    settings.PUBLIC_URL = "https://billing.example.com/"
+
+    assert session_for(api, CustomerFactory())["url"].startswith("https://billing.example.com/pricing?")
+
+
 def test_a_session_for_a_price_sells_what_is_not_on_sale_for_others(visitor, api):
     agreed = make_pro_plan(base_cents=900)
     customer = CustomerFactory()
