@@ -23,9 +23,9 @@ from plans.admin.pages import (
     moment,
     moment_text,
     unbroken,
-    unit_price_text,
     units,
 )
+from plans.words import money_text
 
 INVOICE_COLOURS = {"paid": "success", "issued": "info", "unpaid": "danger", "uncollectible": "danger"}
 PAYMENT_COLOURS = {"succeeded": "success", "failed": "danger"}
@@ -42,7 +42,7 @@ def statement(invoice: Invoice) -> dict[str, Any]:
             or period_text(line.billing_period_start_at, line.billing_period_end_at),
             "grant": line.grant,
             "quantity": units(line.quantity),
-            "each": in_column(unit_price_text(line.unit_amount_cents, currency).replace("-", "−")),
+            "each": in_column(money_text(line.unit_amount_cents, currency)),
             "amount": amount(line.amount_cents, currency),
         }
         for line in invoice.lines.select_related("grant").order_by("position")

@@ -14,8 +14,9 @@ from billing.signed_links import absolute, invoice_page_path
 from credits.services.offered_plans import read_card
 from plans.models import ComponentKind, Metric, PlanFeature, Price, PriceComponent, Subscription, SubscriptionPeriod
 from plans.offered_lines import FeatureLine, feature_lines
-from plans.page_words import day_text, each_text, exact_money_text
+from plans.page_words import day_text, each_text
 from plans.services.time_zone import billing_zone
+from plans.words import money_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def order_summary(price: Price) -> OrderSummary:
     """Put an order at a price into words. The price's plan and components are to be fetched already."""
     card = read_card(price)
     due_cents = due_today_cents(price)
-    due = exact_money_text(due_cents, price.currency)
+    due = money_text(due_cents, price.currency)
     return OrderSummary(
         description=price.plan.description,
         lines=feature_lines(card),
@@ -76,7 +77,7 @@ def _fees(price: Price) -> list[PriceComponent]:
 
 
 def _fee_text(fee: PriceComponent, currency: str) -> str:
-    return f"{exact_money_text(fee.amount_cents or 0, currency)} {each_text(fee.clock)}"
+    return f"{money_text(fee.amount_cents or 0, currency)} {each_text(fee.clock)}"
 
 
 def _later_sentences(price: Price, *, bills_usage: bool) -> list[str]:
@@ -85,7 +86,7 @@ def _later_sentences(price: Price, *, bills_usage: bool) -> list[str]:
     if _fees(price):
         sentences.append("The fee is paid in advance and renews by itself until you cancel.")
         if not due_today_cents(price):
-            fees = exact_money_text(first_fees_cents(price), price.currency)
+            fees = money_text(first_fees_cents(price), price.currency)
             sentences.append(
                 f"{fees} is too little to charge by itself: it is invoiced, and nothing is charged for it now."
             )
@@ -133,16 +134,16 @@ def _paid_sentence(checkout: Checkout, zone: ZoneInfo) -> str:
         paid = Payment.objects.filter(invoice=invoice, status=PaymentStatus.SUCCEEDED).select_related("payment_method")
         methods = [payment.payment_method for payment in paid if payment.payment_method is not None]
         with_what = f" with {card_text(methods[0])}" if methods else ""
-        return f"You paid {exact_money_text(invoice.total_cents, invoice.currency)}{with_what}. {since}"
+        return f"You paid {money_text(invoice.total_cents, invoice.currency)}{with_what}. {since}"
     if checkout.due_cents:
-        due = exact_money_text(checkout.due_cents, checkout.price.currency)
+        due = money_text(checkout.due_cents, checkout.price.currency)
         return f"{due} is held on your card and is being taken. {since}"
     return f"Nothing was charged at the start. {since}"
 
 
 def _invoice_text(invoice: Invoice) -> str:
     state = "paid" if invoice.paid_at is not None else "open"
-    return f"{invoice.number}, {exact_money_text(invoice.total_cents, invoice.currency)}, {state}"
+    return f"{invoice.number}, {money_text(invoice.total_cents, invoice.currency)}, {state}"
 
 
 def _next_bills(subscription: Subscription, at: datetime, zone: ZoneInfo) -> list[tuple[str, str]]:
@@ -163,7 +164,7 @@ def _next_bills(subscription: Subscription, at: datetime, zone: ZoneInfo) -> lis
     facts = []
     if fees:
         first = min(fees)
-        fee = exact_money_text(fees[first], subscription.price.currency)
+        fee = money_text(fees[first], subscription.price.currency)
         facts.append(("Next fee", f"{fee} on {day_text(first, zone)}"))
     return [*facts, ("Usage is billed", f"on {day_text(usage[0], zone)}")] if usage else facts
 

@@ -11,16 +11,8 @@ from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType, Paymen
 from billing.stripe_amounts import is_chargeable
 from plans.models import Customer
 from plans.money import exactly
-from plans.page_words import (
-    counted_text,
-    day_text,
-    exact_money_text,
-    moment_text,
-    number_text,
-    period_text,
-    units_text,
-    usage_name,
-)
+from plans.page_words import counted_text, day_text, moment_text, number_text, period_text, units_text, usage_name
+from plans.words import money_text
 
 _CARD_BRANDS = {
     "amex": "American Express",
@@ -83,7 +75,7 @@ def invoice_sheet(
     due_cents = 0 if invoice.status == InvoiceStatus.VOID else invoice.total_cents - paid_cents
     return InvoiceSheet(
         title=f"Invoice {invoice.number}" if invoice.number else "Draft invoice",
-        amount="" if is_draft else exact_money_text(invoice.total_cents, invoice.currency),
+        amount="" if is_draft else money_text(invoice.total_cents, invoice.currency),
         tone="danger" if _failure(payments, zone) else _TONES.get(invoice.status, "info"),
         state=_state(invoice, payments, due_cents, zone),
         facts=_facts(invoice, zone),
@@ -93,8 +85,8 @@ def invoice_sheet(
         payments=[]
         if is_draft
         else [
-            ("Amount paid", exact_money_text(paid_cents, invoice.currency)),
-            ("Amount due", exact_money_text(due_cents, invoice.currency)),
+            ("Amount paid", money_text(paid_cents, invoice.currency)),
+            ("Amount due", money_text(due_cents, invoice.currency)),
         ],
         explanations=_explanations(lines, invoice.currency),
         zone=str(zone),
@@ -107,7 +99,7 @@ def _paid_cents(payments: Iterable[Payment]) -> int:
 
 def _state(invoice: Invoice, payments: Sequence[Payment], due_cents: int, zone: ZoneInfo) -> list[str]:
     """Say what the state of the bill means for who pays it."""
-    due = exact_money_text(due_cents, invoice.currency)
+    due = money_text(due_cents, invoice.currency)
     due_day = day_text(invoice.due_at, zone) if invoice.due_at is not None else ""
     match invoice.status:
         case InvoiceStatus.DRAFT:
@@ -194,15 +186,15 @@ def _sheet_line(line: InvoiceLine, invoice: Invoice, zone: ZoneInfo) -> SheetLin
         description=line.description,
         period=period_text(start, end, zone),
         quantity=units_text(line.quantity, unit),
-        each=exact_money_text(line.unit_amount_cents, invoice.currency),
-        amount=exact_money_text(line.amount_cents, invoice.currency),
+        each=money_text(line.unit_amount_cents, invoice.currency),
+        amount=money_text(line.amount_cents, invoice.currency),
     )
 
 
 def _sums(invoice: Invoice) -> list[tuple[str, str]]:
     tax = [("Tax", invoice.tax_cents)] if invoice.tax_cents else []
     sums = [("Subtotal", invoice.subtotal_cents), *tax, ("Total", invoice.total_cents)]
-    return [(name, exact_money_text(cents, invoice.currency)) for name, cents in sums]
+    return [(name, money_text(cents, invoice.currency)) for name, cents in sums]
 
 
 def _explanations(lines: Sequence[InvoiceLine], currency: str) -> list[str]:
@@ -221,7 +213,7 @@ def _explanation(usage: InvoiceLine, of_its_period: Sequence[InvoiceLine], curre
     used = period.settled_usage or Decimal(0)
     included = (period.settled_included or Decimal(0)) + (period.settled_credited or Decimal(0))
     # What was billed is added up, never rated again.
-    cost = exact_money_text(sum(line.amount_cents for line in of_its_period), currency)
+    cost = money_text(sum(line.amount_cents for line in of_its_period), currency)
     name = usage_name(component) if component is not None else usage.description
     text = f"{counted_text(used, name, component.unit_label if component is not None else '')} used"
     if not included:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from plans.cards import Card, Given, Quota, Rate
 from plans.models import Price
-from plans.page_words import counted_text, each_text, exact_money_text, number_text
+from plans.page_words import counted_text, each_text, number_text
+from plans.words import money_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ def _quota_text(quota: Quota, name: str, unit_label: str) -> str:
 def _rates_text(rates: Sequence[Rate], currency: str) -> str:
     """Write what usage costs: $0.05 per call."""
     return ", ".join(
-        f"{exact_money_text(rate.unit_cost_cents, currency)} per {rate.unit_label or 'unit'}"
+        f"{money_text(rate.unit_cost_cents, currency)} per {rate.unit_label or 'unit'}"
         if rate.unit_cost_cents
         else "free of charge"
         for rate in rates

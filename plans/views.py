@@ -14,9 +14,10 @@ from plans.cards import Card, OfferedPlan
 from plans.models import ComponentKind, Merchant, Price
 from plans.money import currency_exponent
 from plans.offered_lines import FeatureLine, feature_lines
-from plans.page_words import each_text, exact_money_text
+from plans.page_words import each_text
 from plans.periods import shortest
 from plans.services.pricing_tables import PricingTableNotFound, find_shown_table, interval_of
+from plans.words import money_text
 
 CHECKOUT_PATH = "/checkout"
 INTERVALS = ("month", "year")
@@ -109,7 +110,7 @@ def _amount(card: Card) -> str:
     if card.fee_cents:
         # A whole amount is read faster without its zeros, and is as exact.
         zeros = "." + "0" * currency_exponent(card.price.currency)
-        return exact_money_text(card.fee_cents, card.price.currency).removesuffix(zeros)
+        return money_text(card.fee_cents, card.price.currency).removesuffix(zeros)
     return "Pay as you go" if card.rates else "Free"
 
 
@@ -132,10 +133,10 @@ def _billing_sentence(card: Card, price: Price) -> str:
         return f"No fee. What you use is billed {usage}." if usage else ""
     often = {each_text(fee.clock) for fee in fees}
     if len(often) > 1:
-        parts = [f"{exact_money_text(fee.amount_cents or 0, price.currency)} {each_text(fee.clock)}" for fee in fees]
+        parts = [f"{money_text(fee.amount_cents or 0, price.currency)} {each_text(fee.clock)}" for fee in fees]
         sentence = f"You pay {' and '.join(parts)}, in advance"
     elif usage and usage not in often:
-        sentence = f"You pay {exact_money_text(card.fee_cents, price.currency)} {often.pop()}, in advance"
+        sentence = f"You pay {money_text(card.fee_cents, price.currency)} {often.pop()}, in advance"
     else:
         return ""
     return f"{sentence}; usage beyond what is included is billed {usage}." if usage else f"{sentence}."

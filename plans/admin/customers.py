@@ -16,14 +16,13 @@ from credits.models import CreditGrant
 from plans.admin.pages import (
     FactsAdmin,
     FactsInline,
+    GivenInline,
     PageAdmin,
     amount,
     charges_text,
-    feature_text,
     link,
     link_to,
     moment,
-    overage_text,
     units,
     yes_or_no,
 )
@@ -264,7 +263,7 @@ class PeriodInline(FactsInline):
         return units(period.settled_credited)
 
 
-class SoldFeatureInline(FactsInline):
+class SoldFeatureInline(GivenInline):
     """What the subscription gives."""
 
     model = SubscriptionFeature
@@ -274,16 +273,6 @@ class SoldFeatureInline(FactsInline):
     def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionFeature]:
         """With their names."""
         return super().get_queryset(request).select_related("feature", "subscription").order_by("pk")
-
-    @admin.display(description="gives")
-    def gives(self, sold: SubscriptionFeature) -> str:
-        """What the customer has of it."""
-        return feature_text(sold.value)
-
-    @admin.display(description="beyond the quota")
-    def beyond(self, sold: SubscriptionFeature) -> str:
-        """The answer to a check beyond the quota."""
-        return overage_text(sold.overage)
 
 
 @admin.register(Subscription)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from babel.numbers import format_currency
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.paginator import Paginator
@@ -17,9 +16,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 
-from plans.models import Overage, Price, PriceComponent
+from plans.models import Overage, PlanFeature, Price, PriceComponent, SubscriptionFeature
 from plans.models.features import USAGE_BASED
-from plans.money import grouped_number, major_units
+from plans.money import grouped_number
 from plans.words import money_text
 
 MOST_COUNTED = 10_000
@@ -97,6 +96,20 @@ class FactsInline(TabularInline):
     def get_readonly_fields(self, request: HttpRequest, obj: models.Model | None = None) -> Any:
         """Every column, those that are computed too."""
         return self.fields
+
+
+class GivenInline(FactsInline):
+    """Features as a plan gives them, or as a subscription was sold them."""
+
+    @admin.display(description="gives")
+    def gives(self, sold: PlanFeature | SubscriptionFeature) -> str:
+        """What a customer has of it."""
+        return feature_text(sold.value)
+
+    @admin.display(description="beyond the quota")
+    def beyond(self, sold: PlanFeature | SubscriptionFeature) -> str:
+        """The answer to a check beyond the quota."""
+        return overage_text(sold.overage)
 
 
 def amount(cents: int | Decimal | None, currency: str) -> SafeString | None:
@@ -185,7 +198,7 @@ def component_text(component: PriceComponent, currency: str) -> str:
     if component.amount_cents is not None:
         return f"{component.title} {money_text(component.amount_cents, currency)}, {clock}"
     return (
-        f"{component.title} {unit_price_text(component.unit_cost_cents or Decimal(0), currency)} per "
+        f"{component.title} {money_text(component.unit_cost_cents or Decimal(0), currency)} per "
         f"{component.unit_label or 'unit'}, {clock}"
     )
 
@@ -194,10 +207,3 @@ def charges_text(price: Price) -> SafeString:
     """What a price charges, each component on a line of its own."""
     lines = ((component_text(part, price.currency),) for part in price.components.all())
     return format_html_join("", "<div>{}</div>", lines)
-
-
-def unit_price_text(cents: Decimal, currency: str) -> str:
-    """The price of one unit with all its decimals: $0.05, $0.0005."""
-    return format_currency(
-        major_units(cents, currency).normalize(), currency, locale="en_US", decimal_quantization=False
-    )

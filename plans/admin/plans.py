@@ -23,13 +23,11 @@ from credits.models import CreditDefinition
 from credits.services.publish_plan import QuotaTerms, UsageTerms, publish_plan
 from plans.admin.pages import (
     FactsInline,
+    GivenInline,
     charges_text,
-    feature_text,
     link,
     link_to,
     moment,
-    overage_text,
-    unit_price_text,
     units,
     yes_or_no,
 )
@@ -63,7 +61,7 @@ class PriceInline(FactsInline):
         return charges_text(price)
 
 
-class PlanFeatureInline(FactsInline):
+class PlanFeatureInline(GivenInline):
     """What the plan gives."""
 
     model = PlanFeature
@@ -73,16 +71,6 @@ class PlanFeatureInline(FactsInline):
     def get_queryset(self, request: HttpRequest) -> QuerySet[PlanFeature]:
         """With the features' names."""
         return super().get_queryset(request).select_related("feature", "plan").order_by("pk")
-
-    @admin.display(description="beyond the quota")
-    def beyond(self, sold: PlanFeature) -> str:
-        """The answer to a check beyond the quota."""
-        return overage_text(sold.overage)
-
-    @admin.display(description="gives")
-    def gives(self, sold: PlanFeature) -> str:
-        """What a subscription has of it."""
-        return feature_text(sold.value)
 
 
 class QuotaInline(FactsInline):
@@ -375,7 +363,7 @@ def offer_text(price: Price, quotas: list[CreditDefinition]) -> str:
 
 def usage_text(part: PriceComponent, currency: str, quotas: list[CreditDefinition]) -> str:
     """What a priced usage costs: "API calls: 10,000 included, then $0.05 per call."."""
-    each = f"{unit_price_text(part.unit_cost_cents or Decimal(0), currency)} per {part.unit_label or 'unit'}"
+    each = f"{money_text(part.unit_cost_cents or Decimal(0), currency)} per {part.unit_label or 'unit'}"
     own = [
         quota
         for quota in quotas

@@ -25,7 +25,7 @@ from config.keys import create_api_key, find_active_key
 from config.models import ApiKey
 from credits.models import CreditDefinition, CreditGrant, CreditTransaction
 from metering.models import UsageEvent
-from plans.admin.pages import MOST_COUNTED, CappedPaginator, unit_price_text
+from plans.admin.pages import MOST_COUNTED, CappedPaginator, money_text
 from plans.models import Customer, Feature, Metric, Plan, PricingTable, Subscription
 from tests.factories import START, CustomerFactory, PricingTableFactory, PricingTablePlanFactory, UsageEventFactory
 from tests.pro_plan import ProPlan, make_pro_plan, sweep, use
@@ -274,8 +274,8 @@ def test_a_capped_paginator_pages_through_what_is_there():
 
 
 def test_prices_of_units_keep_their_decimals():
-    assert unit_price_text(Decimal("0.050000000000"), "USD") == "$0.0005"
-    assert unit_price_text(Decimal("100.000000000000"), "USD") == "$1.00"
+    assert money_text(Decimal("0.050000000000"), "USD") == "$0.0005"
+    assert money_text(Decimal("100.000000000000"), "USD") == "$1.00"
 
 
 def new_key(**changes: str) -> dict[str, str]:

@@ -12,8 +12,9 @@ from django.urls import path
 
 from credits.services.publish_plan import QuotaTerms, SwitchTerms, UsageTerms, publish_plan
 from plans.models import Merchant
-from plans.page_words import counted_text, exact_money_text, units_text
+from plans.page_words import counted_text, units_text
 from plans.services.pricing_tables import ensure_default_table
+from plans.words import money_text
 from tests.factories import (
     START,
     CreditDefinitionFactory,
@@ -482,7 +483,7 @@ def test_needs_the_same_number_of_queries_for_any_number_of_plans(client, table,
     ],
 )
 def test_amounts_have_all_their_decimals(cents, currency, text):
-    assert exact_money_text(cents, currency) == text
+    assert money_text(cents, currency) == text
 
 
 @pytest.mark.parametrize(
