@@ -16,11 +16,13 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 from io import BytesIO
 from typing import Any, cast
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
@@ -161,11 +163,24 @@ def _admit(request: HttpRequest, *, scope: str | None, takes_raw_body: bool) -> 
 
 def _find_key(text: str, *, scope: str) -> ApiKey:
     at = timezone.now()
-    key = keys.find_active_key(text=text, at=at)
+    key = _find_active_key(text, at)
     if not key.allows(scope):
         raise keys.InsufficientScope(f"This API key lacks the scope {scope}.", details={"required": [scope]})
     keys.note_use(key=key, at=at)
     return key
+
+
+def _find_active_key(text: str, at: datetime) -> ApiKey:
+    """Find the key on a connection that works. It is the first thing that a request asks the database, so an idle
+    connection that was lost shows here, and Django's own question whether it still works is spared."""
+    if connection.in_atomic_block:
+        return keys.find_active_key(text=text, at=at)
+    connection.health_check_done = True  # type: ignore[attr-defined]  # of Django's wrappers
+    try:
+        return keys.find_active_key(text=text, at=at)
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return keys.find_active_key(text=text, at=at)
 
 
 def _secret_key_text(request: HttpRequest) -> str:

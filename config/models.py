@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 
 from plans.ids import public_id_field
+from plans.prepared import run_prepared
 
 ADMIN = "admin"
 PUBLIC = "public"
@@ -32,9 +33,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def by_hash(self, key_hash: bytes) -> ApiKey | None:
         """Find the one key with this hash, in whatever state it is, by one query on the unique index."""
         # Every request pays for this look-up; through the ORM it takes three times as long.
-        with connection.cursor() as cursor:
-            cursor.execute(_SELECT_BY_HASH, [key_hash])
-            row = cursor.fetchone()
+        row = next(iter(run_prepared(_SELECT_BY_HASH, {"key_hash": key_hash})), None)
         if row is None:
             return None
         key = ApiKey.from_db(self.db, _LOADED_FIELDS, row)
@@ -98,7 +97,7 @@ class ApiKey(models.Model):
 
 # Everything but the hash, in the order of the fields.
 _LOADED_FIELDS = [field.attname for field in ApiKey._meta.concrete_fields if field.attname != "key_hash"]
-_SELECT_BY_HASH = f"SELECT {', '.join(_LOADED_FIELDS)} FROM {ApiKey._meta.db_table} WHERE key_hash = %s"
+_SELECT_BY_HASH = f"SELECT {', '.join(_LOADED_FIELDS)} FROM {ApiKey._meta.db_table} WHERE key_hash = %(key_hash)s"
 
 
 class IdempotencyRecord(models.Model):

@@ -17,19 +17,20 @@ handler404 = "config.errors.handler404"
 handler500 = "config.errors.handler500"
 
 v1_patterns: list[URLPattern | URLResolver] = [
+    # First what is asked a thousand times for every bill.
+    path("", include("metering.urls")),
+    path("", include("entitlements.urls")),
     path("api-keys", api.ApiKeysView.as_view()),
     path("api-keys/publishable", api.PublishableApiKeyView.as_view()),
     path("api-keys/<str:public_id>", api.ApiKeyView.as_view()),
     path("", include("plans.api.urls")),
-    path("", include("metering.urls")),
-    path("", include("entitlements.urls")),
     path("", include("credits.urls")),
     path("", include("billing.urls")),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("healthz", api.healthz),
     path("v1/", include(v1_patterns)),
+    path("healthz", api.healthz),
     path("stripe/webhook/<uuid:uuid>", stripe_webhook),
     path("pricing", pricing_page, name="pricing"),
     path("pricing/<slug:slug>", pricing_page, name="pricing-table"),

@@ -248,7 +248,7 @@ class TestSecretKeys:
 
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute("EXPLAIN " + _SELECT_BY_HASH, [b"x"])
+            cursor.execute("EXPLAIN " + _SELECT_BY_HASH, {"key_hash": b"x"})
             assert "Index" in cursor.fetchone()[0]
 
     def test_no_cookie_and_no_csrf_token_are_needed(self):
