@@ -47,7 +47,7 @@ class CreditDefinitionAdmin(FactsAdmin):
     list_display = ["name", "scope", "plan", "metric", "first_amount", RENEWS, ACTIVE]
     list_filter = ["scope", "renew_on_billing", "is_active"]
     list_select_related = ["plan", "metric"]
-    search_fields = ["name", "public_id", "plan__name", "metric__event_name"]
+    search_fields = ["name", "public_id", "plan__name", "metric__current__event_name"]
     search_help_text = "Name or id of a definition, name of a plan, event name of a metric."
     ordering = ["-created_at", "-pk"]
     fieldsets = [

@@ -5,13 +5,58 @@ for pairs of customer and metric, and looks back to the earliest instant that st
 first unsettled period or of its first grant with something left. A grant that began within settled periods matters from
 the end of those on, since periods of an item leave no gaps.
 
-Usage comes from whole days of the roll-up. A day in which a period or a grant starts or ends otherwise than at its
-first instant is cut there, and its pieces are summed from the events themselves. A piece without a start begins with
-its day; which instant that is, is left to `plans.periods`, since PostgreSQL takes the second of two midnights where
-clocks are set back to it.
+Usage is counted by the version of the metric that its period goes by: a version counts from the start of the period in
+which it became the current one. It comes from whole days of the roll-up. A day in which a period or a grant starts or
+ends otherwise than at its first instant is cut there, and its pieces are summed from the events themselves. A piece
+without a start begins with its day; which instant that is, is left to `plans.periods`, since PostgreSQL takes the
+second of two midnights where clocks are set back to it. Different values cannot be added up over days: they are told
+apart per period.
 """
 
-READ_POSITIONS = """
+from metering.measure_sql import DAY_MEASURES, IS_COUNTED, IS_NOT_VOIDED, NUMBER, VALUE_HASH
+
+# What LAST carries into the first period that matters.
+_CARRIED = f"""    UNION ALL
+    SELECT version.customer_id, version.metric_id, NULL, latest.occurred_at, 1, 0, NULL, NULL, latest.number
+    FROM version
+    JOIN horizon USING (customer_id, metric_id)
+    CROSS JOIN LATERAL (
+        SELECT event.occurred_at, {NUMBER} AS number
+        FROM metering_usageevent event JOIN plans_metric metric ON metric.id = version.metric_id
+        WHERE event.customer_id = version.customer_id AND event.event_name = version.event_name
+            AND event.occurred_at < horizon.from_at AND {IS_NOT_VOIDED} AND {IS_COUNTED}
+        ORDER BY event.occurred_at DESC, event.id DESC LIMIT 1
+    ) AS latest
+    WHERE version.aggregation_type = 'LAST'
+        AND version.from_at <= horizon.from_at AND version.to_at > horizon.from_at
+"""
+
+# The different values of each period, for UNIQUE_COUNT.
+_DIFFERENT = """, seen AS (
+    SELECT version.customer_id, version.metric_id, value.day, NULL::timestamptz AS occurred_at, value.value_hash
+    FROM version
+    JOIN horizon USING (customer_id, metric_id)
+    JOIN metering_usagedayvalue value ON value.customer_id = version.customer_id AND value.version_id = version.id
+        AND value.day >= (GREATEST(horizon.from_at, version.from_at) AT TIME ZONE %(zone)s::text)::date
+        AND value.day < (version.to_at AT TIME ZONE %(zone)s::text)::date
+    LEFT JOIN cut ON cut.customer_id = version.customer_id AND cut.metric_id = version.metric_id AND cut.day = value.day
+    WHERE cut.day IS NULL AND version.aggregation_type = 'UNIQUE_COUNT'
+    UNION ALL
+    SELECT customer_id, metric_id, day, occurred_at, value_hash FROM cut_event WHERE value_hash IS NOT NULL
+), different AS (
+    SELECT seen.customer_id, seen.metric_id, period.id AS period_id, count(DISTINCT value_hash) AS number
+    FROM seen
+    -- The bounds of a period that fall on days which are not cut are their first instants.
+    LEFT JOIN period ON period.customer_id = seen.customer_id AND period.metric_id = seen.metric_id
+        AND CASE WHEN seen.occurred_at IS NULL
+            THEN seen.day >= (period.start_at AT TIME ZONE %(zone)s::text)::date
+                AND seen.day < (period.end_at AT TIME ZONE %(zone)s::text)::date
+            ELSE seen.occurred_at >= period.start_at AND seen.occurred_at < period.end_at END
+    GROUP BY 1, 2, 3)"""
+
+
+def _statement(*, carried: str, different: str, listed_different: str) -> str:
+    return f"""
 WITH pair AS (
     SELECT DISTINCT * FROM unnest(%(customers)s::bigint[], %(metrics)s::bigint[]) AS pair(customer_id, metric_id)
 ), candidate AS (
@@ -52,37 +97,70 @@ WITH pair AS (
     SELECT candidate.*, horizon.from_at
     FROM horizon JOIN candidate USING (customer_id, metric_id)
     WHERE candidate.ledger_remaining > 0 OR candidate.ends_at IS NULL OR candidate.ends_at > horizon.from_at
+), version AS (
+    SELECT pair.customer_id, pair.metric_id, metric.aggregation_type, version.id, version.event_name,
+        version.property_filter, version.value_property, began.at AS from_at,
+        lead(began.at, 1, 'infinity') OVER (PARTITION BY pair.customer_id, pair.metric_id ORDER BY version.number)
+            AS to_at
+    FROM pair
+    JOIN plans_metric metric ON metric.id = pair.metric_id
+    JOIN plans_metricversion version ON version.metric_id = pair.metric_id AND version.effective_at IS NOT NULL
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN version.number = 1 THEN '-infinity' ELSE COALESCE(
+            (
+                SELECT min(start_at) FROM plans_subscriptionperiod containing
+                WHERE containing.customer_id = pair.customer_id AND containing.metric_id = pair.metric_id
+                    AND containing.start_at < version.effective_at AND containing.end_at > version.effective_at
+            ),
+            version.effective_at
+        ) END AS at
+    ) AS began
 ), cut AS (
-    SELECT bound.customer_id, bound.metric_id, (at AT TIME ZONE %(zone)s)::date AS day,
+    SELECT bound.customer_id, bound.metric_id, (at AT TIME ZONE %(zone)s::text)::date AS day,
         array_agg(at ORDER BY at) AS instants
     FROM (
         SELECT customer_id, metric_id, unnest(ARRAY[start_at, end_at]) AS at FROM period
         UNION SELECT customer_id, metric_id, unnest(ARRAY[GREATEST(starts_at, from_at), ends_at]) FROM grants
+        UNION SELECT customer_id, metric_id, from_at FROM version WHERE from_at > '-infinity'
     ) AS bound
-    WHERE (at AT TIME ZONE %(zone)s)::date = ((at - interval '1 microsecond') AT TIME ZONE %(zone)s)::date
+    WHERE (at AT TIME ZONE %(zone)s::text)::date
+        = ((at - interval '1 microsecond') AT TIME ZONE %(zone)s::text)::date
     GROUP BY 1, 2, 3
-), piece AS (
-    SELECT usage.customer_id, usage.metric_id, usage.day, NULL::timestamptz AS start_at, usage.events, usage.total
-    FROM horizon JOIN metering_usageday usage USING (customer_id, metric_id)
-    LEFT JOIN cut USING (customer_id, metric_id, day)
-    WHERE usage.day >= (horizon.from_at AT TIME ZONE %(zone)s)::date AND cut.day IS NULL
-    UNION ALL
-    SELECT cut.customer_id, cut.metric_id, cut.day, last_cut.at, count(*), COALESCE(sum(event.value), 0)
+), cut_event AS (
+    SELECT cut.customer_id, cut.metric_id, cut.day, last_cut.at AS start_at, metric.aggregation_type,
+        event.id AS event_id, event.occurred_at, {NUMBER} AS number,
+        CASE WHEN metric.aggregation_type = 'UNIQUE_COUNT' THEN {VALUE_HASH} END AS value_hash
     FROM cut
     JOIN horizon USING (customer_id, metric_id)
     JOIN plans_metric metric ON metric.id = cut.metric_id
+    JOIN version USING (customer_id, metric_id)
     JOIN metering_usageevent event ON event.customer_id = cut.customer_id
-        AND event.event_name = metric.event_name
+        AND event.event_name = version.event_name
         -- A little wider than the day, for the index; the day itself is exact.
-        AND event.occurred_at >= cut.day::timestamp AT TIME ZONE %(zone)s - interval '3 hours'
-        AND event.occurred_at < (cut.day + 1)::timestamp AT TIME ZONE %(zone)s + interval '3 hours'
-        AND (event.occurred_at AT TIME ZONE %(zone)s)::date = cut.day
-        AND event.occurred_at >= horizon.from_at
+        AND event.occurred_at >= cut.day::timestamp AT TIME ZONE %(zone)s::text - interval '3 hours'
+        AND event.occurred_at < (cut.day + 1)::timestamp AT TIME ZONE %(zone)s::text + interval '3 hours'
+        AND (event.occurred_at AT TIME ZONE %(zone)s::text)::date = cut.day
+        AND event.occurred_at >= GREATEST(horizon.from_at, version.from_at) AND event.occurred_at < version.to_at
     CROSS JOIN LATERAL (
         SELECT max(instant) AS at FROM unnest(cut.instants) AS instant WHERE instant <= event.occurred_at
     ) AS last_cut
-    GROUP BY 1, 2, 3, 4
-), periods AS (
+    WHERE {IS_NOT_VOIDED} AND {IS_COUNTED}
+), piece AS (
+    SELECT version.customer_id, version.metric_id, usage.day, NULL::timestamptz AS start_at, usage.events, usage.total,
+        usage.minimum, usage.maximum, usage.last_value
+    FROM version
+    JOIN horizon USING (customer_id, metric_id)
+    JOIN metering_usageday usage ON usage.customer_id = version.customer_id AND usage.version_id = version.id
+        AND usage.day >= (GREATEST(horizon.from_at, version.from_at) AT TIME ZONE %(zone)s::text)::date
+        AND usage.day < (version.to_at AT TIME ZONE %(zone)s::text)::date
+    LEFT JOIN cut ON cut.customer_id = version.customer_id AND cut.metric_id = version.metric_id AND cut.day = usage.day
+    WHERE cut.day IS NULL
+    UNION ALL
+    SELECT customer_id, metric_id, day, start_at, events, total, minimum, maximum, last_value
+    FROM (
+        SELECT customer_id, metric_id, day, start_at, {DAY_MEASURES} FROM cut_event GROUP BY 1, 2, 3, 4
+    ) AS measured
+{carried}){different}, periods AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(
         id, start_at, end_at, settled_at IS NOT NULL, included_units::text) ORDER BY start_at) AS listed
     FROM period GROUP BY 1, 2
@@ -91,14 +169,35 @@ WITH pair AS (
         id, ledger_remaining::text, priority, starts_at, ends_at, period_id) ORDER BY starts_at, id) AS listed
     FROM grants GROUP BY 1, 2
 ), pieces AS (
-    SELECT customer_id, metric_id, json_agg(json_build_array(day, start_at, events, total::text)) AS listed
-    FROM piece GROUP BY 1, 2
+    SELECT customer_id, metric_id, json_agg(json_build_array(day, start_at, events, CASE metric.aggregation_type
+        WHEN 'COUNT' THEN events WHEN 'MIN' THEN minimum WHEN 'MAX' THEN maximum WHEN 'LAST' THEN last_value
+        ELSE total END::text)) AS listed
+    FROM piece JOIN plans_metric metric ON metric.id = piece.metric_id GROUP BY 1, 2
+), reservations AS (
+    SELECT customer_id, metric_id, json_agg(json_build_array(reserved_at, units::text)) AS listed
+    FROM pair JOIN credits_reservation held USING (customer_id, metric_id)
+    WHERE held.committed_at IS NULL AND held.released_at IS NULL
+        AND held.expires_at > %(at)s AND held.reserved_at <= %(at)s
+    GROUP BY 1, 2
 )
-SELECT pair.customer_id, pair.metric_id, metric.aggregation_type, COALESCE(periods.listed, '[]'),
-    COALESCE(spendables.listed, '[]'), COALESCE(pieces.listed, '[]')
+SELECT pair.customer_id, pair.metric_id, metric.aggregation_type, json_build_array(periods.listed, spendables.listed,
+    pieces.listed, reservations.listed, {listed_different})::text
 FROM pair
 JOIN plans_metric metric ON metric.id = pair.metric_id
 LEFT JOIN periods USING (customer_id, metric_id)
 LEFT JOIN spendables USING (customer_id, metric_id)
 LEFT JOIN pieces USING (customer_id, metric_id)
+LEFT JOIN reservations USING (customer_id, metric_id)
 """
+
+
+# Most metrics are additive and need neither.
+READ_ADDITIVE_POSITIONS = _statement(carried="", different="", listed_different="NULL")
+READ_POSITIONS = _statement(
+    carried=_CARRIED,
+    different=_DIFFERENT,
+    listed_different="""(
+        SELECT json_agg(json_build_array(period_id, number)) FROM different
+        WHERE different.customer_id = pair.customer_id AND different.metric_id = pair.metric_id
+    )""",
+)

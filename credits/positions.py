@@ -44,12 +44,14 @@ class Position:
     """A customer's position in one metric, read by one statement.
 
     The numbers follow from running the burn over all usage that is not settled yet, in time order, so they need no
-    counting job and are never stale. `usage` holds `(start of the piece, units)`.
+    counting job and are never stale. `usage` holds `(start of the piece, units)`, and `reserved` the units that are
+    kept back, with the instant of their reservation: they count as used.
     """
 
     periods: tuple[StoredPeriod, ...]
     grants: tuple[GrantState, ...]
     usage: tuple[tuple[datetime, Decimal], ...]
+    reserved: tuple[tuple[datetime, Decimal], ...] = ()
 
     @cached_property
     def burn(self) -> Burn:
@@ -75,7 +77,7 @@ class Position:
         return ZERO if has_quota else period.included
 
     def _unsettled_segments(self) -> list[Segment]:
-        placed = ((start_at, units, self.period_at(start_at)) for start_at, units in self.usage)
+        placed = ((start_at, units, self.period_at(start_at)) for start_at, units in self.usage + self.reserved)
         return [
             Segment(start_at=start_at, quantity=units, period=None if period is None else period.key)
             for start_at, units, period in placed
@@ -113,7 +115,7 @@ class Position:
     @exactly
     def used_since(self, start_at: datetime) -> Decimal:
         """Units used from an instant on, never below 0."""
-        return max(sum((units for piece_at, units in self.usage if piece_at >= start_at), ZERO), ZERO)
+        return max(sum((units for piece_at, units in self.usage + self.reserved if piece_at >= start_at), ZERO), ZERO)
 
     def window_start(self, at: datetime) -> datetime | None:
         """The start of the current allowance window: of the latest renewing grant, else of the period, else of the

@@ -1,14 +1,25 @@
 """Events, as they arrived."""
 
+from collections.abc import Iterable
+
 from django.contrib import admin
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from metering.models import EVENT_PREFIX, UsageEvent
 from plans.admin.pages import CappedPaginator, FactsAdmin, in_column, link, moment, units, yes_or_no
 from plans.ids import key_of
-from plans.models import Customer
+from plans.models import Customer, Seat
+from plans.models.customers import OrgRole
+
+
+def _with_members(customers: Iterable[Customer]) -> set[int]:
+    """The keys of customers and of all who have had a seat in their organizations."""
+    organizations = [one.customer_organization_id for one in customers if one.org_role == OrgRole.PRIMARY]
+    members = Seat.objects.filter(organization_id__in=organizations).values_list("member", flat=True)
+    return {one.pk for one in customers} | set(members)
 
 
 @admin.register(UsageEvent)
@@ -47,9 +58,11 @@ class UsageEventAdmin(FactsAdmin):
         if key is not None:
             return queryset.filter(pk=key), False
         of_customer = Q(public_id=term) | Q(external_customer_id=term) | Q(email__iexact=term)
-        customers = list(Customer.objects.filter(of_customer).values_list("pk", flat=True)[:50])
+        customers = Customer.objects.filter(of_customer)[:50]
         if customers:
-            return queryset.filter(customer__in=customers), False
+            # By the index, which knows whom an event was addressed to.
+            addressed = queryset.annotate(addressed=Coalesce("member", "customer"))
+            return addressed.filter(addressed__in=_with_members(customers)), False
         return queryset.filter(Q(event_name=term) | Q(customer=None, external_customer_id=term)), False
 
     @admin.display(description="event")

@@ -1,8 +1,9 @@
 """What an event is: the checks of one event's content, without clock and database."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+
+import msgspec
 
 from plans.refusals import InvalidInput, Refusal
 
@@ -27,8 +28,7 @@ class TimestampInFuture(Refusal):
     code = "timestamp_in_future"
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True):
     """An event to record. Exactly one of `value` and `text_value` is set; `properties` is JSON text of an object.
 
     `customer_id` is our public id. `occurred_at` is what the client said, or None.

@@ -1,18 +1,67 @@
 """The statements that record and count events. Each is one round trip, so that facts and sums cannot part."""
 
-# The rows of one call, with the customer that each is addressed to.
+from metering.measure_sql import COUNTING_COLUMNS, DAY_COLUMNS, DAY_MEASURES, IS_COUNTED, IS_NOT_VOIDED
+
+# The rows of one call, with the customer that each is addressed to. Looked up row by row: for a join the planner, which
+# cannot know how few rows come, would read the whole table of customers for a single event.
 _SENT = """
 WITH sent AS (
-    SELECT row.*, COALESCE(by_id.id, by_external.id) AS customer_key
+    SELECT row.*, CASE WHEN row.customer_id IS NOT NULL
+        THEN (SELECT id FROM plans_customer WHERE public_id = row.customer_id AND deleted_at IS NULL)
+        ELSE (
+            SELECT id FROM plans_customer
+            WHERE external_customer_id = row.external_customer_id AND deleted_at IS NULL
+        ) END AS addressed_key
     FROM jsonb_to_recordset(%(rows)s::jsonb) AS row(
         index integer, customer_id text, external_customer_id text, event_name text, value numeric, text_value text,
         occurred_at timestamptz, timestamp_given boolean, idempotency_key text, properties jsonb
     )
-    LEFT JOIN plans_customer by_id
-        ON by_id.public_id = row.customer_id AND by_id.deleted_at IS NULL
-    LEFT JOIN plans_customer by_external
-        ON row.customer_id IS NULL
-        AND by_external.external_customer_id = row.external_customer_id AND by_external.deleted_at IS NULL
+"""
+
+# The organization's primary customer, when the addressed one had a seat there as the event happened: it counts for it.
+_ORGANIZATION = """(
+        SELECT organization.id
+        FROM plans_seat seat
+        JOIN plans_customer organization ON organization.customer_organization_id = seat.organization_id
+        WHERE seat.member_id = addressed_key
+            AND COALESCE(seat.started_at <= occurred_at, true) AND COALESCE(seat.ended_at > occurred_at, true)
+            AND organization.org_role = 'primary' AND organization.deleted_at IS NULL
+    ) AS organization_key"""
+_WHOSE = """COALESCE(organization_key, addressed_key) AS customer_key,
+        CASE WHEN organization_key IS NOT NULL THEN addressed_key END AS member_key"""
+
+_IS_LATER = """(excluded.last_at IS NOT NULL AND COALESCE(
+            (excluded.last_at, excluded.last_event_id) > (usage.last_at, usage.last_event_id), true))"""
+
+# The rows of `recorded` come into the sums of their days in one order, and different values only after their day's row
+# is locked: statements that count wait for each other and cannot lock each other out.
+_COUNTED = f"""
+), counting AS (
+    SELECT {COUNTING_COLUMNS}
+    FROM recorded event
+    JOIN plans_metricversion version ON version.event_name = event.event_name
+    JOIN plans_metric metric ON metric.id = version.metric_id AND metric.deleted_at IS NULL
+    WHERE event.customer_id IS NOT NULL AND {IS_COUNTED}
+), counted AS (
+    INSERT INTO metering_usageday AS usage (customer_id, version_id, day, {DAY_COLUMNS})
+    SELECT customer_id, version_id, day, {DAY_MEASURES}
+    FROM counting GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (customer_id, version_id, day) DO UPDATE SET
+        events = usage.events + excluded.events,
+        total = usage.total + excluded.total,
+        minimum = LEAST(usage.minimum, excluded.minimum),
+        maximum = GREATEST(usage.maximum, excluded.maximum),
+        last_value = CASE WHEN {_IS_LATER} THEN excluded.last_value ELSE usage.last_value END,
+        last_at = CASE WHEN {_IS_LATER} THEN excluded.last_at ELSE usage.last_at END,
+        last_event_id = CASE WHEN {_IS_LATER} THEN excluded.last_event_id ELSE usage.last_event_id END
+    RETURNING customer_id, version_id, day
+), told_apart AS (
+    INSERT INTO metering_usagedayvalue (customer_id, version_id, day, value_hash)
+    SELECT DISTINCT customer_id, version_id, day, value_hash
+    FROM counted JOIN counting USING (customer_id, version_id, day)
+    WHERE value_hash IS NOT NULL ORDER BY 1, 2, 3, 4
+    ON CONFLICT DO NOTHING
+)
 """
 
 # Rows arrive as one JSON parameter: binding typed arrays costs ten times the client time per row. Events are inserted
@@ -20,38 +69,29 @@ WITH sent AS (
 # exactly the new rows, and only those are counted.
 RECORD_EVENTS = (
     _SENT
-    + """
-), accepted AS (
-    SELECT * FROM sent WHERE customer_key IS NOT NULL OR customer_id IS NULL
+    + f"""
+), placed AS (
+    SELECT seated.*, {_WHOSE} FROM (SELECT sent.*, {_ORGANIZATION} FROM sent) AS seated
+    WHERE addressed_key IS NOT NULL OR customer_id IS NULL
 ), recorded AS (
     INSERT INTO metering_usageevent (
-        customer_id, external_customer_id, event_name, value, text_value, occurred_at, timestamp_given,
+        customer_id, member_id, external_customer_id, event_name, value, text_value, occurred_at, timestamp_given,
         idempotency_key, properties, received_at
     )
-    SELECT customer_key, external_customer_id, event_name, value, text_value, occurred_at, timestamp_given,
-        idempotency_key, COALESCE(properties, '{}'), %(at)s
-    FROM accepted
-    ORDER BY customer_key, CASE WHEN customer_key IS NULL THEN external_customer_id END, idempotency_key, index
+    SELECT customer_key, member_key, external_customer_id, event_name, value, text_value, occurred_at, timestamp_given,
+        idempotency_key, COALESCE(properties, '{{}}'), %(at)s
+    FROM placed
+    ORDER BY addressed_key, CASE WHEN addressed_key IS NULL THEN external_customer_id END, idempotency_key, index
     ON CONFLICT DO NOTHING
-    RETURNING id, customer_id, external_customer_id, event_name, value, occurred_at, idempotency_key
-), counted AS (
-    INSERT INTO metering_usageday AS usage (customer_id, metric_id, day, events, total)
-    SELECT recorded.customer_id, metric.id, (recorded.occurred_at AT TIME ZONE %(zone)s)::date, count(*),
-        COALESCE(sum(recorded.value), 0)
-    FROM recorded
-    JOIN plans_metric metric ON metric.event_name = recorded.event_name AND metric.deleted_at IS NULL
-    WHERE recorded.customer_id IS NOT NULL
-    GROUP BY 1, 2, 3
-    ORDER BY 1, 2, 3
-    ON CONFLICT (customer_id, metric_id, day)
-        DO UPDATE SET events = usage.events + excluded.events, total = usage.total + excluded.total
-)
-SELECT sent.index, sent.customer_key, recorded.id
+    RETURNING id, customer_id, member_id, external_customer_id, event_name, value, text_value, properties, occurred_at,
+        idempotency_key
+{_COUNTED}
+SELECT sent.index, sent.addressed_key, recorded.id
 FROM sent
 LEFT JOIN recorded
     ON recorded.idempotency_key = sent.idempotency_key
-    AND recorded.customer_id IS NOT DISTINCT FROM sent.customer_key
-    AND (sent.customer_key IS NOT NULL OR recorded.external_customer_id = sent.external_customer_id)
+    AND COALESCE(recorded.member_id, recorded.customer_id) IS NOT DISTINCT FROM sent.addressed_key
+    AND (sent.addressed_key IS NOT NULL OR recorded.external_customer_id = sent.external_customer_id)
 ORDER BY sent.index
 """
 )
@@ -79,7 +119,7 @@ FROM sent
 -- Two index look-ups a row; with OR in one condition the whole table would be read.
 CROSS JOIN LATERAL (
     SELECT * FROM metering_usageevent
-    WHERE customer_id = sent.customer_key AND idempotency_key = sent.idempotency_key
+    WHERE COALESCE(member_id, customer_id) = sent.addressed_key AND idempotency_key = sent.idempotency_key
     UNION ALL
     SELECT * FROM metering_usageevent
     WHERE customer_id IS NULL AND external_customer_id = sent.external_customer_id
@@ -90,10 +130,10 @@ ORDER BY sent.index, event.customer_id NULLS LAST
 )
 
 # Unattributed events whose external id has a customer by now. One whose key that customer has used already stays as
-# it is: it is a repetition of an event that is counted.
-ATTRIBUTE_EVENTS = """
+# it is: it is a repetition of an event that is counted. A voided one gets its customer and counts for nothing.
+ATTRIBUTE_EVENTS = f"""
 WITH waiting AS (
-    SELECT event.id, customer.id AS customer_key
+    SELECT event.id, event.occurred_at, customer.id AS addressed_key
     FROM metering_usageevent event
     JOIN plans_customer customer
         ON customer.external_customer_id = event.external_customer_id AND customer.deleted_at IS NULL
@@ -101,34 +141,20 @@ WITH waiting AS (
         AND (%(customer)s::bigint IS NULL OR customer.id = %(customer)s::bigint)
         AND NOT EXISTS (
             SELECT FROM metering_usageevent taken
-            WHERE taken.customer_id = customer.id AND taken.idempotency_key = event.idempotency_key
+            WHERE COALESCE(taken.member_id, taken.customer_id) = customer.id
+                AND taken.idempotency_key = event.idempotency_key
         )
     ORDER BY event.id
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF event SKIP LOCKED
+), placed AS (
+    SELECT id, {_WHOSE} FROM (SELECT waiting.*, {_ORGANIZATION} FROM waiting) AS seated
 ), attributed AS (
-    UPDATE metering_usageevent event SET customer_id = waiting.customer_key
-    FROM waiting WHERE event.id = waiting.id
-    RETURNING event.customer_id, event.event_name, event.value, event.occurred_at
-), counted AS (
-    INSERT INTO metering_usageday AS usage (customer_id, metric_id, day, events, total)
-    SELECT attributed.customer_id, metric.id, (attributed.occurred_at AT TIME ZONE %(zone)s)::date, count(*),
-        COALESCE(sum(attributed.value), 0)
-    FROM attributed
-    JOIN plans_metric metric ON metric.event_name = attributed.event_name AND metric.deleted_at IS NULL
-    GROUP BY 1, 2, 3
-    ORDER BY 1, 2, 3
-    ON CONFLICT (customer_id, metric_id, day)
-        DO UPDATE SET events = usage.events + excluded.events, total = usage.total + excluded.total
-)
+    UPDATE metering_usageevent event SET customer_id = placed.customer_key, member_id = placed.member_key
+    FROM placed WHERE event.id = placed.id
+    RETURNING event.*
+), recorded AS (
+    SELECT * FROM attributed event WHERE {IS_NOT_VOIDED}
+{_COUNTED}
 SELECT count(*) FROM attributed
-"""
-
-COUNT_EXISTING_EVENTS = """
-INSERT INTO metering_usageday (customer_id, metric_id, day, events, total)
-SELECT event.customer_id, %(metric)s, (event.occurred_at AT TIME ZONE %(zone)s)::date, count(*),
-    COALESCE(sum(event.value), 0)
-FROM metering_usageevent event
-WHERE event.event_name = %(event_name)s AND event.customer_id IS NOT NULL
-GROUP BY 1, 2, 3
 """

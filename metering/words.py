@@ -1,5 +1,6 @@
 """How events come and go over the wire. Read by msgspec: a serializer object per event costs ten times as much."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from plans.refusals import InvalidInput
 
 LONGEST_TEXT = 10_000
 MOST_IN_BATCH = 1000
+_ONE = Decimal(1)
 _ADDRESS_AND_VALUE = "Provide customerId or extCustomerId and exactly one of eventValue or eventString."
 
 
@@ -45,6 +47,12 @@ class BatchBody(msgspec.Struct):
     events: list[msgspec.Raw]
 
 
+class SoundBatch(msgspec.Struct):
+    """A batch all of whose entries have fields of the right kinds."""
+
+    events: list[EventBody]
+
+
 class InvalidBatch(InvalidInput):
     """The envelope of a batch cannot be read; nothing was stored."""
 
@@ -53,41 +61,37 @@ class InvalidBatch(InvalidInput):
 
 _event_decoder = msgspec.json.Decoder(EventBody)
 _batch_decoder = msgspec.json.Decoder(BatchBody)
+_sound_batch_decoder = msgspec.json.Decoder(SoundBatch)
+_NUL = b"\\u0000"
 
 
 def read_event(raw: bytes | msgspec.Raw, *, at: datetime) -> NewEvent:
     """Read one event. Raises InvalidEvent or TimestampInFuture."""
-    if b"\\u0000" in bytes(raw):
+    if _NUL in bytes(raw):
         raise InvalidEvent("Invalid event payload", details="The character NUL (\\u0000) cannot be stored.")
     try:
         body = _event_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse_unreadable(error)
+    return check_event(body, at=at)
+
+
+def check_event(body: EventBody, *, at: datetime) -> NewEvent:
+    """Check the fields of an event. Raises InvalidEvent or TimestampInFuture."""
     if not (body.customer_id or body.ext_customer_id) or (
         body.event_value is not None and body.event_string is not None
     ):
         raise InvalidEvent("Invalid event payload", details=_ADDRESS_AND_VALUE)
-    for field, text, longest in (
-        ("eventName", body.event_name, LONGEST_NAME),
-        ("customerId", body.customer_id, LONGEST_NAME),
-        ("extCustomerId", body.ext_customer_id, LONGEST_NAME),
-        ("idempotencyKey", body.idempotency_key, LONGEST_NAME),
-        ("eventString", body.event_string, LONGEST_TEXT),
-    ):
-        if text is not None and len(text) > longest:
-            raise InvalidEvent.at(field, f"must have at most {longest} characters.")
-    for field, text in (("eventName", body.event_name), ("idempotencyKey", body.idempotency_key)):
-        if text == "":
-            raise InvalidEvent.at(field, "must not be empty.")
+    _check_texts(body)
     value = None
     if body.event_string is None:
-        value = Decimal(1) if body.event_value is None else exact_value(body.event_value)
-    occurred_at = None
-    if body.event_timestamp is not None:
-        if body.event_timestamp.tzinfo is None:
+        value = _ONE if body.event_value is None else exact_value(body.event_value)
+    occurred_at = body.event_timestamp
+    if occurred_at is not None:
+        if occurred_at.tzinfo is None:
             raise InvalidEvent.at("eventTimestamp", "must name its time zone, such as 2026-01-31T18:00:00Z.")
-        check_timestamp(body.event_timestamp, at=at)
-        occurred_at = body.event_timestamp.astimezone(UTC)
+        check_timestamp(occurred_at, at=at)
+        occurred_at = occurred_at.astimezone(UTC)
     return NewEvent(
         event_name=body.event_name,
         customer_id=body.customer_id or None,
@@ -98,6 +102,32 @@ def read_event(raw: bytes | msgspec.Raw, *, at: datetime) -> NewEvent:
         idempotency_key=body.idempotency_key or str(uuid4()),
         properties=_read_properties(body.properties),
     )
+
+
+def _check_texts(body: EventBody) -> None:
+    if body.event_name == "" or body.idempotency_key == "":
+        raise InvalidEvent.at("idempotencyKey" if body.event_name else "eventName", "must not be empty.")
+    # Looked at one by one only where one of them is too long: this runs for every event.
+    if (
+        len(body.event_name) > LONGEST_NAME
+        or len(body.customer_id or "") > LONGEST_NAME
+        or len(body.ext_customer_id or "") > LONGEST_NAME
+        or len(body.idempotency_key or "") > LONGEST_NAME
+        or len(body.event_string or "") > LONGEST_TEXT
+    ):
+        _refuse_long_text(body)
+
+
+def _refuse_long_text(body: EventBody) -> NoReturn:
+    texts = (
+        ("eventName", body.event_name, LONGEST_NAME),
+        ("customerId", body.customer_id, LONGEST_NAME),
+        ("extCustomerId", body.ext_customer_id, LONGEST_NAME),
+        ("idempotencyKey", body.idempotency_key, LONGEST_NAME),
+        ("eventString", body.event_string, LONGEST_TEXT),
+    )
+    field, longest = next((field, longest) for field, text, longest in texts if text and len(text) > longest)
+    raise InvalidEvent.at(field, f"must have at most {longest} characters.")
 
 
 def _refuse_unreadable(error: Exception) -> NoReturn:
@@ -119,15 +149,25 @@ def _read_properties(raw: msgspec.Raw) -> str:
     return text.decode()
 
 
-def read_batch(raw: bytes) -> list[msgspec.Raw]:
-    """Read the envelope of a batch of 1 to 1,000 events. Raises InvalidBatch."""
+def read_batch(raw: bytes) -> Sequence[msgspec.Raw | EventBody]:
+    """Read the envelope of a batch of 1 to 1,000 events: as bodies to check when all of them can be read in one go,
+    else as they came, to be read one by one. Raises InvalidBatch."""
+    entries: list[Any]
     try:
-        entries = _batch_decoder.decode(raw).events
+        try:
+            entries = _batch_decoder.decode(raw).events if _NUL in raw else _sound_batch_decoder.decode(raw).events
+        except msgspec.ValidationError:
+            entries = _batch_decoder.decode(raw).events
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBatch("Invalid batch payload", details=str(error)) from None
     if not 1 <= len(entries) <= MOST_IN_BATCH:
         raise InvalidBatch("Send between 1 and 1000 events", details={"count": len(entries)})
     return entries
+
+
+def read_entry(entry: msgspec.Raw | EventBody, *, at: datetime) -> NewEvent:
+    """Read one entry of a batch. Raises InvalidEvent or TimestampInFuture."""
+    return check_event(entry, at=at) if isinstance(entry, EventBody) else read_event(entry, at=at)
 
 
 def event_body(event: NewEvent, outcome: Outcome, *, at: datetime) -> dict[str, Any]:

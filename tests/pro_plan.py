@@ -107,7 +107,7 @@ def use(customer: Customer, metric: Metric, units: Any, at: datetime, *, key: st
 
 def remaining(customer: Customer, metric: Metric, at: datetime) -> Decimal:
     """The live balance."""
-    return read_positions([(customer.pk, metric.pk)])[customer.pk, metric.pk].remaining(at)
+    return read_positions([(customer.pk, metric.pk)], at=at)[customer.pk, metric.pk].remaining(at)
 
 
 def sweep(at: datetime) -> None:

@@ -22,7 +22,7 @@ def drafts_to_finalize(at: datetime, *, limit: int = CHUNK) -> list[int]:
     """Find drafts whose grace time is over and which are the next of their customer.
 
     Settlement goes in order of period ends, so a draft waits while its customer has an earlier one, or an earlier
-    boundary that is not closed yet.
+    boundary that is not closed yet; and while the events of a metric that it bills are still being counted.
     """
     earlier_draft = Invoice.objects.filter(
         customer=OuterRef("customer"), status=InvoiceStatus.DRAFT, closes_at__lt=OuterRef("closes_at")
@@ -30,9 +30,15 @@ def drafts_to_finalize(at: datetime, *, limit: int = CHUNK) -> list[int]:
     earlier_boundary = SubscriptionPeriod.objects.filter(
         customer=OuterRef("customer"), closed_at__isnull=True, bill_at__lt=OuterRef("closes_at")
     )
+    still_counted = SubscriptionPeriod.objects.filter(
+        subscription=OuterRef("subscription"),
+        bill_at=OuterRef("closes_at"),
+        metric__isnull=False,
+        metric__current__built_at=None,
+    )
     return list(
         Invoice.objects.to_finalize(at)
-        .filter(~Exists(earlier_draft), ~Exists(earlier_boundary))
+        .filter(~Exists(earlier_draft), ~Exists(earlier_boundary), ~Exists(still_counted))
         .order_by("finalize_at", "pk")
         .values_list("pk", flat=True)[:limit]
     )

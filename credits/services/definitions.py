@@ -17,6 +17,7 @@ from plans.models import (
     Subscription,
     SubscriptionPeriod,
 )
+from plans.models.metrics import BURNABLE
 from plans.refusals import InvalidInput, NotFound
 
 
@@ -63,6 +64,12 @@ def create_definition(
     component = _linked_component(plan, price, price_component_id)
     metric = component.metric if component is not None else _metric_of(feature)
     assert metric is not None
+    if metric.aggregation_type not in BURNABLE:
+        raise InvalidInput.at(
+            "priceComponentId" if component is not None else "featureSlug",
+            f"counts by {metric.aggregation_type}, which credits cannot pay for: it is no amount that is used up. Use "
+            f"a metric of {', '.join(BURNABLE)}.",
+        )
     if plan is not None and component is None and not _is_metered_by(plan, metric):
         raise InvalidInput.at("featureSlug", "names a feature that this plan neither gives nor prices.")
     if plan is not None:

@@ -119,7 +119,7 @@ def revoke_grant(*, at: datetime, grant: CreditGrant, notes: str = "") -> LiveGr
     lock_balances([pair])
     grant = CreditGrant.objects.select_for_update(no_key=True).get(pk=grant.pk)
     if grant.revoked_at is None:
-        live = read_positions([pair])[pair].burn.remaining.get(grant.pk, Decimal(0))
+        live = read_positions([pair], at=at)[pair].burn.remaining.get(grant.pk, Decimal(0))
         if live > 0:
             CreditTransaction.objects.create(
                 customer_id=grant.customer_id,
@@ -143,14 +143,14 @@ def live_grants(*, at: datetime, customer: Customer) -> list[LiveGrant]:
         .select_related("definition__feature", "definition__price", "customer")
         .order_by("-starts_at", "-pk")
     )
-    positions = read_positions({(customer.pk, grant.metric_id) for grant in grants})
+    positions = read_positions({(customer.pk, grant.metric_id) for grant in grants}, at=at)
     return [_live(grant, positions[customer.pk, grant.metric_id], at) for grant in grants]
 
 
 def live_grant(*, at: datetime, grant: CreditGrant) -> LiveGrant:
     """Return one grant with its live numbers."""
     pair = (grant.customer_id, grant.metric_id)
-    return _live(grant, read_positions([pair])[pair], at)
+    return _live(grant, read_positions([pair], at=at)[pair], at)
 
 
 def _live(grant: CreditGrant, position: Position, at: datetime) -> LiveGrant:

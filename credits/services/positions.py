@@ -1,55 +1,99 @@
 from collections.abc import Collection
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
+import msgspec
 from django.db import connection
 
-from credits.position_sql import READ_POSITIONS
+from credits.period_numbers import Piece, fold_pieces, place_numbers
+from credits.position_sql import READ_ADDITIVE_POSITIONS, READ_POSITIONS
 from credits.positions import GrantState, Position, StoredPeriod
-from plans.models.metrics import Aggregation
+from plans.models import Metric
+from plans.models.metrics import ADDITIVE, Aggregation
 from plans.periods import local_midnight
+from plans.prepared import run_prepared
 from plans.services.time_zone import billing_zone
 
 Pair = tuple[int, int]
+instant = datetime.fromisoformat
 
 
-def read_positions(pairs: Collection[Pair]) -> dict[Pair, Position]:
-    """Read the positions of pairs of customer and metric keys, all in one statement."""
+def read_positions(pairs: Collection[Pair], *, at: datetime, with_reservations: bool = True) -> dict[Pair, Position]:
+    """Read the positions of pairs of customer and metric keys at an instant, all in one statement.
+
+    The instant says which reservations are held, and where a number that has no segments counts as used. Settlement
+    leaves reservations out: what is only kept back is not used.
+    """
     if not pairs:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            READ_POSITIONS,
-            {
-                "customers": [customer for customer, _ in pairs],
-                "metrics": [metric for _, metric in pairs],
-                "zone": billing_zone().key,
-            },
-        )
-        return {(row[0], row[1]): _position(*row[2:]) for row in cursor.fetchall()}
+    rows = run_prepared(
+        READ_ADDITIVE_POSITIONS if _are_additive({metric for _, metric in pairs}) else READ_POSITIONS,
+        {
+            "customers": [customer for customer, _ in pairs],
+            "metrics": [metric for _, metric in pairs],
+            "at": at,
+            "zone": billing_zone().key,
+        },
+    )
+    return {
+        (customer, metric): _position(aggregation, _decode(listed), at=at, with_reservations=with_reservations)
+        for customer, metric, aggregation, listed in rows
+    }
 
 
-def _position(aggregation: str, periods: list[list], grants: list[list], pieces: list[list]) -> Position:
+# How events become a number never changes, so it may be kept in process.
+_is_additive: dict[int, bool] = {}
+
+
+def _are_additive(metrics: set[int]) -> bool:
+    unknown = metrics - _is_additive.keys()
+    if unknown:
+        known = Metric.objects.filter(pk__in=unknown).values_list("pk", "aggregation_type")
+        _is_additive.update((key, aggregation in ADDITIVE) for key, aggregation in known)
+    return all(_is_additive[key] for key in metrics)
+
+
+_Rows = list[list[Any]] | None
+_decode = msgspec.json.Decoder(tuple[_Rows, _Rows, _Rows, _Rows, _Rows]).decode
+
+
+def _position(
+    aggregation: str,
+    listed: tuple[_Rows, _Rows, _Rows, _Rows, _Rows],
+    *,
+    at: datetime,
+    with_reservations: bool,
+) -> Position:
+    periods, grants, pieces, reservations, different = (rows or [] for rows in listed)
     zone = billing_zone()
-    counts = aggregation == Aggregation.COUNT
-    usage = [
-        (
-            local_midnight(date.fromisoformat(day), zone) if start_at is None else datetime.fromisoformat(start_at),
-            Decimal(events) if counts else Decimal(total),
+    measured = [
+        Piece(
+            start_at=local_midnight(date.fromisoformat(day), zone) if day and not start_at else instant(start_at),
+            events=events,
+            number=Decimal(number),
         )
-        for day, start_at, events, total in pieces
+        for day, start_at, events, number in pieces
     ]
+    stored = tuple(_stored_period(*row) for row in periods)
+    if aggregation in ADDITIVE:
+        usage = [(piece.start_at, piece.number) for piece in measured]
+    elif aggregation == Aggregation.UNIQUE_COUNT:
+        usage = place_numbers({period: Decimal(number) for period, number in different}, stored, measured, at=at)
+    else:
+        usage = place_numbers(fold_pieces(aggregation, measured, stored), stored, measured, at=at)
     return Position(
-        periods=tuple(_stored_period(*row) for row in periods),
+        periods=stored,
         grants=tuple(_grant_state(*row) for row in grants),
         usage=tuple(sorted(usage)),
+        reserved=tuple((instant(reserved_at), Decimal(units)) for reserved_at, units in reservations)
+        if with_reservations
+        else (),
     )
 
 
 def _stored_period(key: int, start_at: str, end_at: str, settled: bool, included: str) -> StoredPeriod:
-    return StoredPeriod(
-        key, datetime.fromisoformat(start_at), datetime.fromisoformat(end_at), settled, Decimal(included)
-    )
+    return StoredPeriod(key, instant(start_at), instant(end_at), settled, Decimal(included))
 
 
 def _grant_state(
@@ -64,8 +108,8 @@ def _grant_state(
         key=key,
         ledger_remaining=Decimal(ledger_remaining),
         priority=priority,
-        starts_at=datetime.fromisoformat(starts_at),
-        ends_at=datetime.fromisoformat(ends_at) if ends_at else None,
+        starts_at=instant(starts_at),
+        ends_at=instant(ends_at) if ends_at else None,
         period=period,
     )
 

@@ -160,9 +160,8 @@ def _counted_feature(terms: UsageTerms, at: datetime) -> tuple[Feature, Metric]:
 
 
 def _metric_of_event(event_name: str, name: str, at: datetime) -> Metric:
-    metric = (
-        Metric.objects.live().filter(event_name=event_name, aggregation_type=Aggregation.SUM).order_by("pk").first()
-    )
+    sums = Metric.objects.live().filter(aggregation_type=Aggregation.SUM, current__event_name=event_name)
+    metric = sums.filter(current__property_filter={}, current__value_property="").order_by("pk").first()
     return metric or create_metric(
         at=at,
         name=name[:100],

@@ -7,6 +7,7 @@ from credits.models import CreditGrant, CreditTransaction, TransactionKind
 from credits.positions import Position
 from credits.services.positions import Pair, lock_balances, read_positions
 from plans.models import SubscriptionPeriod
+from plans.services.metric_versions import hold_versions
 
 
 class BooksDoNotAddUp(Exception):
@@ -55,8 +56,9 @@ def settle_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> di
     pairs = [_pair(period) for period in metered]
     if not pairs:
         return {}
+    hold_versions()
     lock_balances(pairs)
-    positions = read_positions(set(pairs))
+    positions = read_positions(set(pairs), at=at, with_reservations=False)
     entries = _Entries()
     settled = {}
     for period in metered:

@@ -1,14 +1,15 @@
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 from django.db import connection
 
 from metering.events import NewEvent
 from metering.usage_sql import COMPARE_EVENTS, RECORD_EVENTS
-from plans.exact_json import number_text
+from plans.prepared import run_prepared
 from plans.services.time_zone import billing_zone
 
 
@@ -35,9 +36,7 @@ def record_events(*, events: Sequence[NewEvent], at: datetime) -> list[Outcome]:
     is not recorded.
     """
     rows = _as_json(events, at)
-    with connection.cursor() as cursor:
-        cursor.execute(RECORD_EVENTS, {"rows": rows, "at": at, "zone": billing_zone().key})
-        answers = cursor.fetchall()
+    answers = run_prepared(RECORD_EVENTS, {"rows": rows, "at": at, "zone": billing_zone().key})
     outcomes: list[Outcome | None] = [None] * len(events)
     seen: set[int] = set()
     repeated = []
@@ -55,25 +54,41 @@ def record_events(*, events: Sequence[NewEvent], at: datetime) -> list[Outcome]:
     return [outcome or Outcome(event_id=None, unknown_customer=True) for outcome in outcomes]
 
 
+class _Row(msgspec.Struct):
+    """An event as the statement takes it. Numbers go as text and properties as they came, so that none is a float."""
+
+    index: int
+    customer_id: str | None
+    external_customer_id: str | None
+    event_name: str
+    value: Decimal | None
+    text_value: str | None
+    occurred_at: datetime
+    timestamp_given: bool
+    idempotency_key: str
+    properties: msgspec.Raw
+
+
+_encoder = msgspec.json.Encoder(decimal_format="string")
+
+
 def _as_json(events: Sequence[NewEvent], at: datetime) -> str:
-    """Write the rows as JSON text. Numbers and properties are spliced in as they are, so that none becomes a float."""
-    received = f'"{at.isoformat()}"'
-    parts = []
-    for index, event in enumerate(events):
-        value = "null" if event.value is None else number_text(event.value)
-        occurred_at = received if event.occurred_at is None else f'"{event.occurred_at.isoformat()}"'
-        parts.append(
-            f'{{"index":{index},"customer_id":{_text(event.customer_id)},'
-            f'"external_customer_id":{_text(event.external_customer_id)},"event_name":{_text(event.event_name)},'
-            f'"value":{value},"text_value":{_text(event.text_value)},"occurred_at":{occurred_at},'
-            f'"timestamp_given":{"false" if event.occurred_at is None else "true"},'
-            f'"idempotency_key":{_text(event.idempotency_key)},"properties":{event.properties}}}'
+    rows = [
+        _Row(
+            index,
+            event.customer_id,
+            event.external_customer_id,
+            event.event_name,
+            event.value,
+            event.text_value,
+            event.occurred_at or at,
+            event.occurred_at is not None,
+            event.idempotency_key,
+            msgspec.Raw(event.properties),
         )
-    return f"[{','.join(parts)}]"
-
-
-def _text(value: str | None) -> str:
-    return json.dumps(value, ensure_ascii=False)
+        for index, event in enumerate(events)
+    ]
+    return _encoder.encode(rows).decode()
 
 
 def _compare(rows: str, indexes: list[int], outcomes: list[Outcome | None]) -> list[Outcome | None]:

@@ -95,11 +95,44 @@ class MetricAdmin(NamedAdmin):
 
     list_display = ["name", "event_name", "aggregation_type", CREATED]
     list_filter = ["aggregation_type"]
-    search_fields = ["name", "event_name", "public_id"]
+    search_fields = ["name", "current__event_name", "public_id"]
     search_help_text = "Name, event name or id of a metric."
     ordering = ["name", "pk"]
-    fields = ["name", "description", "event_name", "aggregation_type", "value_type", "public_id", CREATED]
-    readonly_fields = ["event_name", "aggregation_type", "value_type", "public_id", CREATED]
+    fields = [
+        "name",
+        "description",
+        "event_name",
+        "counts_events_with",
+        "aggregation_type",
+        "value_type",
+        "building",
+        "public_id",
+        CREATED,
+    ]
+    readonly_fields = [
+        "event_name",
+        "counts_events_with",
+        "aggregation_type",
+        "value_type",
+        "building",
+        "public_id",
+        CREATED,
+    ]
+
+    @admin.display(description="only events with", empty_value="any properties")
+    def counts_events_with(self, metric: Metric) -> str | None:
+        """The property filter in words."""
+        assert metric.current is not None
+        listed = (
+            f"{name} = {' or '.join(map(str, values))}" for name, values in metric.current.property_filter.items()
+        )
+        return ", ".join(listed) or None
+
+    @admin.display(description="counting of earlier events")
+    def building(self, metric: Metric) -> str:
+        """How far the job has come that counts the events which were there before."""
+        unbuilt = metric.versions.filter(built_at=None).first()
+        return "complete" if unbuilt is None else f"{unbuilt.percent_built} % of version {unbuilt.number}"
 
 
 class PricingTablePlanInline(TabularInline):

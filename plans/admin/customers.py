@@ -267,7 +267,7 @@ class SoldFeatureInline(GivenInline):
     """What the subscription gives."""
 
     model = SubscriptionFeature
-    fields = ["feature", "gives", "beyond", "source"]
+    fields = ["feature", "gives", "beyond", "source", moment("effective_from"), moment("effective_until"), "reason"]
     verbose_name_plural = "features"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionFeature]:

@@ -160,7 +160,10 @@ def yes_or_no(field: str, words: str = "") -> Callable[[Any], str]:
 
 
 def feature_text(value: Any) -> str:
-    """What a feature gives, in words: "counted", "on", "off", or the limit or text itself."""
+    """What a feature gives, in words: "counted", "on", "off", or the limit or text itself. An override without a value
+    gives what the plan does."""
+    if value is None:
+        return "what the plan gives"
     if value == USAGE_BASED:
         return "counted"
     if isinstance(value, bool):

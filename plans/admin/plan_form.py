@@ -261,7 +261,7 @@ def feature_of(event_name: str) -> Feature | None:
 
 def check_counts(feature: Feature, event_name: str) -> None:
     """Raise ValidationError unless the feature counts this event, or can begin to."""
-    counted = list(feature.metrics.filter(deleted_at=None).values_list("event_name", flat=True).order_by("pk"))
+    counted = list(feature.metrics.filter(deleted_at=None).values_list("current__event_name", flat=True).order_by("pk"))
     if not counted and feature.value != USAGE_BASED:
         raise forms.ValidationError(
             f"There is a feature {feature.slug} already, and it counts nothing. Choose another event name."

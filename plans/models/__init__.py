@@ -1,7 +1,7 @@
-from plans.models.customers import Customer
+from plans.models.customers import Customer, Seat
 from plans.models.features import Feature
 from plans.models.merchant import Merchant
-from plans.models.metrics import Metric
+from plans.models.metrics import Metric, MetricVersion
 from plans.models.plans import Overage, Plan, PlanFeature
 from plans.models.prices import ComponentKind, Frequency, Price, PriceComponent
 from plans.models.pricing_tables import PricingTable, PricingTablePlan
@@ -22,6 +22,7 @@ __all__ = [
     "Frequency",
     "Merchant",
     "Metric",
+    "MetricVersion",
     "Overage",
     "Plan",
     "PlanFeature",
@@ -29,6 +30,7 @@ __all__ = [
     "PriceComponent",
     "PricingTable",
     "PricingTablePlan",
+    "Seat",
     "Subscription",
     "SubscriptionFeature",
     "SubscriptionItem",

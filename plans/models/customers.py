@@ -1,5 +1,7 @@
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import RangeOperators
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Lower
 
 from plans.ids import public_id_field
@@ -75,8 +77,44 @@ class Customer(models.Model):
             ),
             models.UniqueConstraint(fields=["invoice_prefix"], name="customer_invoice_prefix_is_unique"),
             models.UniqueConstraint(fields=["psp_customer_id"], name="customer_psp_id_is_unique"),
+            models.UniqueConstraint(
+                fields=["customer_organization_id"],
+                condition=Q(deleted_at__isnull=True, org_role="primary"),
+                name="organization_has_one_primary_customer",
+            ),
         ]
         indexes = [models.Index(fields=["created_at"], name="customer_created_at")]
 
     def __str__(self) -> str:
         return self.name
+
+
+class Seat(models.Model):
+    """A member's time in an organization: `[started_at, ended_at)`, where NULL means without a bound.
+
+    What a member uses in that time counts for the organization's primary customer.
+    """
+
+    member = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="seats")
+    organization_id = models.CharField(max_length=255, help_text="The customer_organization_id of its customers.")
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(ended_at=None) | Q(started_at=None) | Q(ended_at__gt=F("started_at")),
+                name="seat_ends_after_its_start",
+            ),
+            ExclusionConstraint(
+                name="member_sits_in_one_organization_at_a_time",
+                expressions=[
+                    (Func("member", "member", Value("[]"), function="int8range"), RangeOperators.EQUAL),
+                    (Func("started_at", "ended_at", function="tstzrange"), RangeOperators.OVERLAPS),
+                ],
+            ),
+        ]
+        indexes = [models.Index(fields=["organization_id"], name="seat_organization")]
+
+    def __str__(self) -> str:
+        return f"{self.member} in {self.organization_id}"

@@ -200,7 +200,11 @@ class FeatureSource(models.TextChoices):
 
 
 class SubscriptionFeature(models.Model):
-    """A feature as it was sold with a subscription: the copy that entitlements are read from."""
+    """A feature as it was sold with a subscription: the copy that entitlements are read from.
+
+    One with source `override` takes the place of the plan's during `[effective_from, effective_until)`, where NULL
+    means without a bound; `reason` says why somebody has it.
+    """
 
     public_id = public_id_field("subfe_")
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="subscription_features")
@@ -209,12 +213,23 @@ class SubscriptionFeature(models.Model):
     value = models.JSONField(encoder=NumberKeepingEncoder)
     overage = models.CharField(max_length=8, choices=Overage, default=Overage.BLOCK)
     source = models.CharField(max_length=8, choices=FeatureSource, default=FeatureSource.PLAN)
+    reason = models.CharField(max_length=500, blank=True)
+    effective_from = models.DateTimeField(null=True, blank=True)
+    effective_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["subscription", "feature", "source"], name="subscription_has_feature_once_per_source"
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(effective_until=None) | Q(effective_from=None) | Q(effective_until__gt=F("effective_from")),
+                name="override_ends_after_its_start",
+            ),
+            models.CheckConstraint(
+                condition=Q(source="override") | Q(effective_from=None, effective_until=None),
+                name="feature_of_the_plan_is_always_effective",
+            ),
         ]
         indexes = [models.Index(fields=["customer", "feature"], name="subscription_feature_customer")]
 

@@ -246,7 +246,7 @@ def test_the_command_prints_what_is_wrong_and_ends_with_1(capsys):
     out = capsys.readouterr().out
     assert ended.value.code == 1
     assert "8 broken" in out
-    assert "1 events with a sum of 12500.000000, but the day holds 0 and 0.000000" in out
+    assert "the events make (1, 12500.000000, 0), but the day holds (0, 0.000000, 0)" in out
 
 
 @pytest.mark.usefixtures("in_time")

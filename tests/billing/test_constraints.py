@@ -9,8 +9,9 @@ from django.db import IntegrityError, connection, transaction
 from billing.models import Checkout, Invoice, Payment, PaymentMethod
 from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
-from credits.models import CreditGrant
+from credits.models import CreditGrant, Reservation
 from metering.models import UsageEvent
+from plans.models import Seat
 from tests.factories import CustomerFactory, PricingTableFactory, PricingTablePlanFactory
 from tests.pro_plan import make_pro_plan, sweep, use
 
@@ -42,6 +43,11 @@ def world():
     Checkout.objects.create(
         buyer="visitor:1", customer_public_id="cus_1", price=pro.price, name="Ada", due_cents=2900, created_at=AT,
         intent_type="payment", intent_id="pi_1", step_at=AT, expires_at=AT,
+    )  # fmt: skip
+    Seat.objects.create(member=customer, organization_id="org", started_at=AT)
+    Reservation.objects.create(
+        customer=customer, feature=pro.feature, metric=pro.metric, units=5, reserved_at=AT,
+        expires_at=AT + timedelta(minutes=1), idempotency_key="k",
     )  # fmt: skip
     CreditGrant.objects.filter(pk=CreditGrant.objects.latest("pk").pk).update(reference_code="r")
     UsageEvent.objects.create(
@@ -75,6 +81,7 @@ def change_of(table, where="true", **changes):
 
 
 OTHER = "left(md5(random()::text), 6)"
+ORGANIZATION = "UPDATE plans_customer SET customer_organization_id = 'org', org_role = 'primary';"
 
 BREACHES = {
     # plans
@@ -88,7 +95,15 @@ BREACHES = {
     "customer_psp_id_is_unique": lambda: "UPDATE plans_customer SET psp_customer_id = 'cus_1';"
     + copy_of("plans_customer", email="''", external_customer_id="NULL", invoice_prefix=OTHER),
     "feature_slug_is_unique": lambda: copy_of("plans_feature"),
-    "metric_aggregation_is_known": lambda: change_of("plans_metric", aggregation_type="'AVG'"),
+    "metric_aggregation_is_known": lambda: change_of("plans_metric", aggregation_type="'MEDIAN'"),
+    "metric_version_number_is_unique": lambda: copy_of("plans_metricversion"),
+    "metric_has_one_version_to_come": lambda: ";".join(
+        copy_of("plans_metricversion", number=number, effective_at="NULL") for number in (7, 8)
+    ),
+    "organization_has_one_primary_customer": lambda: ORGANIZATION
+    + copy_of("plans_customer", email="''", external_customer_id="NULL", invoice_prefix=OTHER),
+    "seat_ends_after_its_start": lambda: change_of("plans_seat", started_at="now()", ended_at="now()"),
+    "member_sits_in_one_organization_at_a_time": lambda: copy_of("plans_seat", organization_id="'other'"),
     "plan_version_is_unique": lambda: copy_of("plans_plan"),
     "plan_version_is_positive": lambda: change_of("plans_plan", version_number=0),
     "plan_has_feature_once": lambda: copy_of("plans_planfeature"),
@@ -128,6 +143,10 @@ BREACHES = {
         settled_credited=3,
     ),
     "subscription_has_feature_once_per_source": lambda: copy_of("plans_subscriptionfeature"),
+    "override_ends_after_its_start": lambda: change_of(
+        "plans_subscriptionfeature", source="'override'", effective_from="now()", effective_until="now()"
+    ),
+    "feature_of_the_plan_is_always_effective": lambda: change_of("plans_subscriptionfeature", effective_from="now()"),
     # metering
     "event_is_recorded_once": lambda: copy_of("metering_usageevent", "customer_id IS NOT NULL"),
     "unattributed_event_is_recorded_once": lambda: copy_of("metering_usageevent", "customer_id IS NULL"),
@@ -151,6 +170,18 @@ BREACHES = {
     "transaction_sign_fits_its_kind": lambda: copy_of(
         "credits_credittransaction", "kind = 'burned'", amount="-amount", period_id="NULL"
     ),
+    "reservation_is_made_once": lambda: copy_of("credits_reservation"),
+    "reservation_records_one_event": lambda: copy_of(
+        "credits_reservation", idempotency_key="NULL", committed_at="now()", committed_units=1, event_id=1
+    )
+    + ";"
+    + copy_of("credits_reservation", idempotency_key="NULL"),
+    "reservation_holds_positive_units": lambda: change_of("credits_reservation", units=0),
+    "reservation_expires_after_its_start": lambda: change_of("credits_reservation", expires_at="reserved_at"),
+    "reservation_ends_in_one_way": lambda: change_of(
+        "credits_reservation", committed_at="now()", committed_units=1, event_id=1, released_at="now()"
+    ),
+    "committed_reservation_says_what_it_recorded": lambda: change_of("credits_reservation", committed_at="now()"),
     # billing
     "one_invoice_per_subscription_kind_and_close": lambda: copy_of("billing_invoice", "status = 'draft'"),
     "invoice_number_is_unique": lambda: copy_of(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def days(metric):
-    rows = UsageDay.objects.filter(metric=metric).order_by("day")
+    rows = UsageDay.objects.filter(version__metric=metric).order_by("day")
     return list(rows.values_list("customer", "day", "events", "total"))
 
 

@@ -16,7 +16,8 @@ AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
 def days(metric):
-    return {(row.customer_id, row.day): (row.events, row.total) for row in UsageDay.objects.filter(metric=metric)}
+    rows = UsageDay.objects.filter(version__metric=metric)
+    return {(row.customer_id, row.day): (row.events, row.total) for row in rows}
 
 
 def send(*events, at=AT):

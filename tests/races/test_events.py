@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def totals(metric):
-    return list(UsageDay.objects.filter(metric=metric).values_list("events", "total"))
+    return list(UsageDay.objects.filter(version__metric=metric).values_list("events", "total"))
 
 
 def test_the_same_event_sent_by_eight_threads_is_recorded_and_counted_once(at_once):

@@ -15,6 +15,7 @@ from plans.words import money_text
 
 _WHAT_A_SWEEP_DOES = {
     "attribute": "events given to customers",
+    "count": "slices of events counted for metrics",
     "close": "boundaries closed",
     "finalize": "drafts finalized",
     "checkout": "checkouts brought to their end",

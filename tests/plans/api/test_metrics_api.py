@@ -1,4 +1,4 @@
-"""/v1/metrics: create, get, list."""
+"""/v1/metrics: create, get, list, change, delete."""
 
 import pytest
 
@@ -24,6 +24,10 @@ def test_creates_a_metric_and_answers_it_bare(api):
         "aggregationType": "SUM",
         "valueType": "NUMERIC",
         "merchantId": Merchant.objects.get().public_id,
+        "filter": {},
+        "valueProperty": None,
+        "version": 1,
+        "building": None,
         "sqlDefinition": None,
         "createdAt": NOON,
         "updatedAt": NOON,
@@ -72,20 +76,77 @@ def test_refuses_a_field_of_the_wrong_kind_and_writes_nothing(api, field, value)
 
 
 @pytest.mark.parametrize("aggregation", ["MAX", "MIN", "AVG", "UNIQUE_COUNT", "LAST"])
-def test_refuses_other_aggregations_naming_the_two(api, aggregation):
-    answer = api.post("/v1/metrics", VALID | {"aggregationType": aggregation})
+def test_aggregates_a_property_of_events_that_pass_a_filter(api, aggregation):
+    said = {"aggregationType": aggregation, "filter": {"region": "eu", "tier": [1, 2]}, "valueProperty": "size"}
+
+    answer = api.post("/v1/metrics", VALID | said)
+
+    assert answer.body["aggregationType"] == aggregation
+    assert (answer.body["filter"], answer.body["valueProperty"]) == ({"region": ["eu"], "tier": [1, 2]}, "size")
+
+
+def test_refuses_other_aggregations_naming_those_there_are(api):
+    answer = api.post("/v1/metrics", VALID | {"aggregationType": "MEDIAN"})
 
     assert answer.status == 400
-    assert answer.body["error"] == f"aggregationType: must be COUNT or SUM; {aggregation} cannot be computed."
+    assert answer.body["error"] == (
+        "aggregationType: must be one of COUNT, SUM, MAX, MIN, AVG, UNIQUE_COUNT, LAST; not MEDIAN."
+    )
     assert not Metric.objects.exists()
 
 
 @pytest.mark.parametrize("query_type", ["indexed", "complex"])
-def test_refuses_sql_metrics_naming_the_reason(api, query_type):
+def test_refuses_sql_metrics_naming_the_filter_as_the_way(api, query_type):
     answer = api.post("/v1/metrics", VALID | {"queryType": query_type, "sqlDefinition": "SELECT 1 AS value"})
 
     assert answer.status == 400
-    assert answer.body["error"].startswith("queryType: must be simple: SQL metrics are not run.")
+    assert answer.body["error"].startswith("queryType: must be simple: SQL is not run. Say which events count by")
+    assert [detail["path"] for detail in answer.body["details"]] == ["queryType", "sqlDefinition"]
+
+
+@pytest.mark.parametrize("said", [["region"], "region", 7, {"region": None}, {"region": {"eu": 1}}])
+def test_refuses_a_filter_that_cannot_be(api, said):
+    answer = api.post("/v1/metrics", VALID | {"filter": said})
+
+    assert answer.status == 400
+    assert answer.body["details"][0]["path"].startswith("filter")
+    assert not Metric.objects.exists()
+
+
+def test_changes_what_is_sent_and_leaves_the_rest(api):
+    metric = MetricFactory(name="Calls", event_name="call")
+    path = f"/v1/metrics/{metric.public_id}"
+
+    answer = api.post(f"{path}/update", {"description": "All", "filter": {"live": True}})
+
+    assert (answer.body["name"], answer.body["eventName"], answer.body["description"]) == ("Calls", "call", "All")
+    assert (answer.body["filter"], answer.body["version"]) == ({"live": [True]}, 2)
+    assert api.get(path).body == answer.body
+
+
+def test_an_empty_filter_takes_it_away(api):
+    metric = MetricFactory(property_filter={"live": True}, value_property="size")
+
+    answer = api.post(f"/v1/metrics/{metric.public_id}/update", {"filter": None, "valueProperty": ""})
+
+    assert (answer.body["filter"], answer.body["valueProperty"]) == ({}, None)
+
+
+@pytest.mark.parametrize(("field", "value"), [("aggregationType", "COUNT"), ("valueType", "STRING"), ("name", "")])
+def test_refuses_a_change_of_what_stays_for_ever(api, field, value):
+    metric = MetricFactory()
+
+    answer = api.post(f"/v1/metrics/{metric.public_id}/update", {field: value})
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, field)
+
+
+def test_deletes_a_metric_that_nothing_uses(api):
+    metric = MetricFactory()
+
+    assert api.post(f"/v1/metrics/{metric.public_id}/delete").body["success"] is True
+    assert api.get(f"/v1/metrics/{metric.public_id}").status == 404
+    assert api.post(f"/v1/metrics/{metric.public_id}/delete").status == 404
 
 
 def test_refuses_the_sum_of_texts(api):

@@ -1,0 +1,75 @@
+"""Numbers that cannot be cut into segments: a period has one of MAX, MIN, AVG, LAST or UNIQUE_COUNT. No clock, no
+database.
+
+Ruling: the period's one number counts as used on its last day, live today. LAST carries the value at a period's start
+forward.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+from credits.positions import StoredPeriod
+from plans.money import exactly
+
+_SMALLEST_STEP = Decimal("0.000001")
+_INSTANT = timedelta(microseconds=1)
+OUTSIDE = None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a metric saw from `start_at` up to the next cut: how many events, and their number: the sum for AVG, the
+    latest for LAST."""
+
+    start_at: datetime
+    events: int
+    number: Decimal
+
+
+@exactly
+def fold_pieces(
+    aggregation: str, pieces: Iterable[Piece], periods: Sequence[StoredPeriod]
+) -> dict[int | None, Decimal]:
+    """Return the one number of each period by its key, and under OUTSIDE that of what lies in no period."""
+    ordered = sorted(pieces, key=lambda piece: piece.start_at)
+    within: dict[int | None, list[Piece]] = {}
+    for piece in ordered:
+        within.setdefault(_key_at(piece.start_at, periods), []).append(piece)
+    numbers = {key: _number(aggregation, found) for key, found in within.items()}
+    if aggregation == "LAST":
+        for period in periods:
+            before = [piece.number for piece in ordered if piece.start_at < period.start_at]
+            if period.key not in numbers and before:
+                numbers[period.key] = before[-1]
+    return numbers
+
+
+def place_numbers(
+    numbers: Mapping[int | None, Decimal], periods: Sequence[StoredPeriod], pieces: Sequence[Piece], *, at: datetime
+) -> list[tuple[datetime, Decimal]]:
+    """Return each number with the instant at which it counts as used: `at` within its period, else the period's last
+    instant, or its first when it has not begun."""
+    placed = [
+        (max(period.start_at, min(at, period.end_at - _INSTANT)), numbers[period.key])
+        for period in periods
+        if period.key in numbers
+    ]
+    if OUTSIDE in numbers:
+        latest = max((piece.start_at for piece in pieces if _key_at(piece.start_at, periods) is OUTSIDE), default=at)
+        placed.append((at if _key_at(at, periods) is OUTSIDE else latest, numbers[OUTSIDE]))
+    return placed
+
+
+def _key_at(at: datetime, periods: Iterable[StoredPeriod]) -> int | None:
+    return next((period.key for period in periods if period.contains(at)), OUTSIDE)
+
+
+def _number(aggregation: str, pieces: Sequence[Piece]) -> Decimal:
+    if aggregation == "AVG":
+        total = sum((piece.number for piece in pieces), Decimal(0))
+        return (total / sum(piece.events for piece in pieces)).quantize(_SMALLEST_STEP, ROUND_HALF_UP)
+    if aggregation == "LAST":
+        return pieces[-1].number
+    return (max if aggregation == "MAX" else min)(piece.number for piece in pieces)
