@@ -1,8 +1,11 @@
 from django.urls import path
 
-from metering import api
+from metering.api import events, usage
 
 urlpatterns = [
-    path("events", api.events),
-    path("events/batch", api.batch),
+    path("events", events.events),
+    path("events/batch", events.batch),
+    path("events/count", events.EventCountView.as_view()),
+    path("events/<str:identifier>/void", events.EventVoidView.as_view()),
+    path("usage/<str:identifier>", usage.usage),
 ]

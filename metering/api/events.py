@@ -1,18 +1,28 @@
-"""The doors of /v1/events. Plain views: each event passes here once."""
+"""The doors of /v1/events. Those that record are plain views: each event passes there once."""
 
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods, require_POST
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
+from metering.event_words import NewVoid, page_words, read_filters, read_query, stored_event_words
 from metering.events import NewEvent
+from metering.models import EVENT_PREFIX
+from metering.services.list_events import count_events, find_events, list_events
 from metering.services.record_events import Outcome, record_events
-from metering.words import event_body, read_batch, read_event
+from metering.services.void_event import EventNotFound, void_event
+from metering.words import event_body, read_batch, read_entry, read_event
 from plans.access import needs
 from plans.exact_json import encode
+from plans.ids import key_of
 from plans.refusals import Refusal
+from plans.serializers.reading import read
 from plans.services.customers import CustomerNotFound
+from plans.services.time_zone import billing_zone
 
 
 class IdempotencyConflict(Refusal):
@@ -23,9 +33,21 @@ class IdempotencyConflict(Refusal):
 
 
 # An event carries its own idempotency key, and its body is read here, once.
-@needs(scope="events:write", own_idempotency=True, raw_body=True)
-@require_POST
+@needs(scope="events", own_idempotency=True, raw_body=True)
+@require_http_methods(["GET", "POST"])
 def events(request: HttpRequest) -> HttpResponse:
+    """`/v1/events`."""
+    return _record(request) if request.method == "POST" else _list(request)
+
+
+def _list(request: HttpRequest) -> HttpResponse:
+    """GET /v1/events: a page of those that match all filters, newest received first."""
+    query = read_query(request.GET, billing_zone())
+    page = list_events(filters=query.filters, limit=query.limit, offset=query.offset, before=query.before)
+    return HttpResponse(encode(page_words(page, query)), content_type="application/json")
+
+
+def _record(request: HttpRequest) -> HttpResponse:
     """POST /v1/events: record one event. 202, also for a repetition."""
     at = timezone.now()
     event = read_event(request.body, at=at)
@@ -50,7 +72,7 @@ def batch(request: HttpRequest) -> HttpResponse:
     readable: list[tuple[int, NewEvent]] = []
     for index, entry in enumerate(read_batch(request.body)):
         try:
-            readable.append((index, read_event(entry, at=at)))
+            readable.append((index, read_entry(entry, at=at)))
         except Refusal as refusal:
             errors.append(_entry_error(index, refusal))
     accepted = 0
@@ -64,6 +86,33 @@ def batch(request: HttpRequest) -> HttpResponse:
     errors.sort(key=lambda error: error["index"])
     body = {"accepted": accepted, "rejected": len(errors), "errors": errors}
     return HttpResponse(encode(body), status=202, content_type="application/json")
+
+
+class EventCountView(APIView):
+    """`/v1/events/count`."""
+
+    scope = "events"
+
+    def get(self, request: Request) -> Response:
+        """Count the events that match all filters, exactly."""
+        return Response({"count": count_events(filters=read_filters(request.query_params, billing_zone()))})
+
+
+class EventVoidView(APIView):
+    """`/v1/events/{id}/void`."""
+
+    scope = "events"
+
+    def post(self, request: Request, identifier: str) -> Response:
+        """Say that an event does not count. Said again, the first word stays, and is answered with 200 too."""
+        body = read(NewVoid, request.data)
+        key = key_of(EVENT_PREFIX, identifier)
+        if key is None:
+            raise EventNotFound("Event not found")
+        by = str(request._request.api_key)  # type: ignore[attr-defined]  # an attribute of ours
+        void_event(event_id=key, reason=body["reason"], by=by, at=timezone.now())
+        (event,) = find_events([key])
+        return Response({"event": stored_event_words(event)})
 
 
 def _refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:
