@@ -1,7 +1,7 @@
 """May this customer do this right now? The decision, from what was read. No clock, no database."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,12 +13,13 @@ from plans.money import exactly
 
 @dataclass(frozen=True, slots=True)
 class SoldFeature:
-    """A feature as a customer has it.
+    """A feature as a customer has it. `metrics` are those that measure it: the key and the public id of each.
 
     `value`, `overage` and `source` are those of the copy that was sold with a live subscription; without one `source`
     is None. `quota` tells whether the plan version has a credit definition for a metric of it.
     """
 
+    key: int
     slug: str
     name: str
     value: Any
@@ -73,7 +74,14 @@ def unknown_feature(slug: str) -> Decision:
 
 @exactly
 def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) -> Decision:
-    """Decide a check of `feature` at `at`; `positions` are the customer's in the feature's metrics, in their order."""
+    """Decide a check of `feature` at `at`; `positions` are the customer's in the feature's metrics, in their order.
+
+    A number that no quota takes the place of is the limit of the period that `at` lies in, whatever units the period
+    includes before it is billed: these stay what was sold when an override, or a change of the feature, says another
+    number.
+    """
+    if feature.numeric_limit is not None and not feature.quota:
+        positions = [_limited(position, max(feature.numeric_limit, ZERO), at) for position in positions]
     granted = [grant for position in positions for grant in position.active_grants(at)]
     sold = feature.source is not None
     source = "credits" if granted else feature.source or "default"
@@ -103,6 +111,17 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
         remaining=remaining,
         credit_info=credit_info,
         **common,
+    )
+
+
+def _limited(position: Position, limit: Decimal, at: datetime) -> Position:
+    """The position as if the period at `at` included `limit` units."""
+    current = position.period_at(at)
+    if current is None or current.included == limit:
+        return position
+    return replace(
+        position,
+        periods=tuple(replace(period, included=limit) if period is current else period for period in position.periods),
     )
 
 

@@ -1,45 +1,79 @@
-"""The statement that finds what a customer was sold: each feature's copy, its metrics, and how these are limited."""
+"""The statements that find what a customer has: each feature's copy, its metrics, and how these are limited."""
 
-# A feature without a sold copy comes along when it was asked for by its slug, or when a grant of its metric may give
-# it. Whether it is capped is decided by the plan alone, so an ended or revoked grant never lifts a limit.
-READ_FEATURES = """
+from collections.abc import Sequence
+
+# Who is answered for: a member with a seat at that instant has what its organization's primary customer has.
+_ASKED = """
 WITH asked AS (
-    SELECT id FROM plans_customer
-    WHERE deleted_at IS NULL
-        AND CASE WHEN %(external)s THEN external_customer_id = %(customer)s ELSE public_id = %(customer)s END
+    SELECT COALESCE(organization.id, addressed.id) AS payer_key,
+        CASE WHEN organization.id IS NOT NULL THEN addressed.id END AS member_key
+    FROM plans_customer addressed
+    LEFT JOIN plans_seat seat ON seat.member_id = addressed.id
+        AND COALESCE(seat.started_at <= %(at)s, true) AND COALESCE(seat.ended_at > %(at)s, true)
+    LEFT JOIN plans_customer organization ON organization.customer_organization_id = seat.organization_id
+        AND organization.org_role = 'primary' AND organization.deleted_at IS NULL
+    WHERE addressed.{column} = %(customer)s AND addressed.deleted_at IS NULL
 )
-SELECT asked.id AS customer_key, feature.slug, feature.display_name, sold.value,
-    sold.overage, sold.source, metrics.keys, metrics.public_ids, metrics.quota
-FROM asked
-LEFT JOIN LATERAL (
-    SELECT * FROM plans_feature candidate
-    WHERE candidate.deleted_at IS NULL AND (
-        candidate.slug = ANY(%(slugs)s)
-        OR %(all)s AND (
-            EXISTS (
-                SELECT FROM plans_subscriptionfeature copy
-                JOIN plans_subscription subscription ON subscription.id = copy.subscription_id
-                WHERE copy.customer_id = asked.id AND copy.feature_id = candidate.id
-                    AND subscription.ended_at IS NULL AND subscription.started_at <= %(at)s
-                    AND subscription.deleted_at IS NULL AND subscription.status = ANY(%(statuses)s)
-            )
-            OR EXISTS (
-                SELECT FROM plans_feature_metrics link
-                JOIN credits_creditgrant credit
-                    ON credit.metric_id = link.metric_id AND credit.customer_id = asked.id
-                WHERE link.feature_id = candidate.id AND credit.revoked_at IS NULL AND credit.starts_at <= %(at)s
-                    AND (credit.expires_at IS NULL OR credit.expires_at > %(at)s)
-            )
-        )
+"""
+
+_PAYERS = "WITH asked AS (SELECT payer_key, NULL::bigint AS member_key FROM unnest(%(payers)s::bigint[]) AS payer_key)"
+
+# A copy that entitles: of a subscription that runs, and an override only while it is effective.
+_ENTITLES = """
+    subscription.ended_at IS NULL AND subscription.started_at <= %(at)s
+    AND subscription.deleted_at IS NULL AND subscription.status IN ('active', 'past_due')
+    AND COALESCE(copy.effective_from <= %(at)s, true) AND COALESCE(copy.effective_until > %(at)s, true)
+"""
+
+_ONE = "feature.slug = %(slug)s"
+_NAMED = "feature.slug = ANY(%(slugs)s)"
+
+# A feature without a copy comes along when a grant of its metric may give it.
+_ALL = f"""(
+    EXISTS (
+        SELECT FROM plans_subscriptionfeature copy
+        JOIN plans_subscription subscription ON subscription.id = copy.subscription_id
+        WHERE copy.customer_id = asked.payer_key AND copy.feature_id = feature.id AND {_ENTITLES}
     )
-) feature ON true
+    OR EXISTS (
+        SELECT FROM plans_feature_metrics link
+        JOIN credits_creditgrant credit
+            ON credit.metric_id = link.metric_id AND credit.customer_id = asked.payer_key
+        WHERE link.feature_id = feature.id AND credit.revoked_at IS NULL AND credit.starts_at <= %(at)s
+            AND (credit.expires_at IS NULL OR credit.expires_at > %(at)s)
+    )
+)"""
+
+# An override without a value of its own (JSON null) keeps the plan's. Whether a feature is capped is decided by what
+# was sold alone, so an ended or revoked grant never lifts a limit.
+FEATURE_COLUMNS = (
+    "payer_key",
+    "member_key",
+    "id",
+    "slug",
+    "display_name",
+    "value",
+    "overage",
+    "source",
+    "keys",
+    "public_ids",
+    "quota",
+)
+_FEATURES = f"""
+SELECT asked.payer_key, asked.member_key, feature.id, feature.slug, feature.display_name, sold.value, sold.overage,
+    sold.source, metrics.keys, metrics.public_ids, metrics.quota
+FROM asked
+LEFT JOIN plans_feature feature ON feature.deleted_at IS NULL AND {{which}}
 LEFT JOIN LATERAL (
-    SELECT copy.value, copy.overage, copy.source, subscription.plan_id
+    SELECT copy.overage, copy.source, subscription.plan_id,
+        CASE WHEN copy.value <> 'null' THEN copy.value ELSE (
+            SELECT plain.value FROM plans_subscriptionfeature plain
+            WHERE plain.subscription_id = copy.subscription_id AND plain.feature_id = copy.feature_id
+                AND plain.source = 'plan'
+        ) END AS value
     FROM plans_subscriptionfeature copy
     JOIN plans_subscription subscription ON subscription.id = copy.subscription_id
-    WHERE copy.customer_id = asked.id AND copy.feature_id = feature.id
-        AND subscription.ended_at IS NULL AND subscription.started_at <= %(at)s
-        AND subscription.deleted_at IS NULL AND subscription.status = ANY(%(statuses)s)
+    WHERE copy.customer_id = asked.payer_key AND copy.feature_id = feature.id AND {_ENTITLES}
     ORDER BY copy.source = 'override' DESC, subscription.id DESC
     LIMIT 1
 ) sold ON true
@@ -54,5 +88,18 @@ LEFT JOIN LATERAL (
     FROM plans_feature_metrics link JOIN plans_metric metric ON metric.id = link.metric_id
     WHERE link.feature_id = feature.id AND metric.deleted_at IS NULL
 ) metrics ON true
-ORDER BY feature.slug
+ORDER BY asked.payer_key, feature.slug
 """
+
+# All features of customers addressed by their keys.
+FEATURES_OF_PAYERS = _PAYERS + _FEATURES.format(which=_ALL)
+
+
+def features_statement(*, external: bool, slugs: Sequence[str] | None) -> str:
+    """Build the statement that finds features of one customer, addressed by our id or its external one: those with
+    these slugs, or all that it has. Its parameter is `slug` for one, which PostgreSQL plans and finds quicker, and
+    `slugs` for several. Without a row there is no such customer; a row without slug says only who is answered for."""
+    asked = _ASKED.format(column="external_customer_id" if external else "public_id")
+    if slugs is None:
+        return asked + _FEATURES.format(which=_ALL)
+    return asked + _FEATURES.format(which=_ONE if len(slugs) == 1 else _NAMED)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from entitlements.decisions import Decision
+from plans.models import Customer
 
 
 def entitlement_body(decision: Decision) -> dict[str, Any]:
@@ -30,3 +31,8 @@ def entitlement_body(decision: Decision) -> dict[str, Any]:
     if decision.usages:
         body["usages"] = [{"metricId": metric, "usage": usage} for metric, usage in decision.usages]
     return body
+
+
+def seat_words(customer: Customer) -> dict[str, Any]:
+    """Say whose entitlement it is, in a list of several customers'."""
+    return {"customerId": customer.public_id, "externalCustomerId": customer.external_customer_id}

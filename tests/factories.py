@@ -27,6 +27,7 @@ from plans.models import (
     PriceComponent,
     PricingTable,
     PricingTablePlan,
+    Seat,
     Subscription,
 )
 from plans.services.subscriptions import open_subscription
@@ -50,6 +51,18 @@ class CustomerFactory(factory.django.DjangoModelFactory[Customer]):
     external_customer_id = factory.Sequence(lambda n: f"user-{n}")
     invoice_prefix = factory.Sequence(lambda n: f"T{n:05}")
     created_at = START
+
+
+class SeatFactory(factory.django.DjangoModelFactory[Seat]):
+    """A member's seat in the organization `acme`, without a start and without an end."""
+
+    class Meta:
+        model = Seat
+
+    organization_id = "acme"
+    member = factory.SubFactory(
+        CustomerFactory, org_role="member", customer_organization_id=factory.SelfAttribute("..organization_id")
+    )
 
 
 class MetricFactory(factory.django.DjangoModelFactory[Metric]):

@@ -10,13 +10,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing.models import Payment, PaymentStatus
-from metering.services.attribute_events import register_customer
+from metering.services.attribute_events import attribute_events, register_customer
 from plans.listing import read_page
 from plans.models import Customer
 from plans.models.customers import OrgRole
 from plans.query import boolean_parameter
-from plans.serializers.customers import NewCustomer, customer_words
-from plans.services.customers import find_customer
+from plans.serializers.customers import CustomerChange, NewCustomer, customer_words
+from plans.serializers.reading import read
+from plans.services.customers import find_customer, update_customer
 from plans.services.merchant import find_merchant_id
 
 
@@ -53,6 +54,16 @@ class CustomerView(APIView):
     def get(self, request: Request, identifier: str) -> Response:
         """Show one customer."""
         customer = find_customer(identifier, external=boolean_parameter(request.query_params, "isExtCustId"))
+        return Response({"customer": customer_words(customer, merchant_id=find_merchant_id())})
+
+    def post(self, request: Request, identifier: str) -> Response:
+        """Change a customer; a member that gets another organization or role moves now."""
+        customer = find_customer(identifier, external=boolean_parameter(request.query_params, "isExtCustId"))
+        changes = read(CustomerChange, request.data)
+        customer = update_customer(at=timezone.now(), customer=customer, **changes)
+        if changes.get("external_customer_id"):
+            # What is left beyond one statement's worth, the sweep finds.
+            attribute_events(customer=customer)
         return Response({"customer": customer_words(customer, merchant_id=find_merchant_id())})
 
 

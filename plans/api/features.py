@@ -12,9 +12,10 @@ from rest_framework.views import APIView
 from plans.listing import read_page
 from plans.models import Feature, Metric
 from plans.refusals import InvalidInput
-from plans.serializers.features import NewFeature, feature_words
+from plans.serializers.features import FeatureChange, FeatureSlug, NewFeature, feature_words
 from plans.serializers.metrics import metric_summary
-from plans.services.features import create_feature, find_feature
+from plans.serializers.reading import read
+from plans.services.features import create_feature, delete_feature, find_feature, is_slug_taken, update_feature
 from plans.services.merchant import find_merchant_id
 
 
@@ -51,6 +52,31 @@ class FeatureView(APIView):
     def get(self, request: Request, identifier: str) -> Response:
         """Show one feature with its metrics."""
         return Response(_words_with_metrics(find_feature(identifier)))
+
+    def put(self, request: Request, identifier: str) -> Response:
+        """Change a feature; a new slug and value go on to the plans and subscriptions that have it."""
+        feature = find_feature(identifier)
+        changes = read(FeatureChange, request.data)
+        if "metricIds" in changes:
+            changes["metrics"] = _metrics_of(changes.pop("metricIds"))
+        return Response(_words_with_metrics(update_feature(at=timezone.now(), feature=feature, **changes)))
+
+    def delete(self, request: Request, identifier: str) -> Response:
+        """Delete a feature, and take it out of the plans that give it."""
+        delete_feature(at=timezone.now(), feature=find_feature(identifier))
+        return Response({"success": True, "message": "Feature and all its references deleted successfully"})
+
+
+class FeatureSlugView(APIView):
+    """`/v1/features/checkSlug`."""
+
+    scope = "features:read"
+    # Asking changes nothing, so there is no answer to keep.
+    own_idempotency = True
+
+    def post(self, request: Request) -> Response:
+        """Tell whether a feature has this slug already."""
+        return Response({"conflict": is_slug_taken(read(FeatureSlug, request.data)["slug"])})
 
 
 def _metrics_of(identifiers: Sequence[str]) -> list[Metric]:

@@ -12,8 +12,10 @@ from rest_framework.views import APIView
 
 from billing.models import PaymentMethod
 from billing.services.subscribe import subscribe
+from credits.models import ApplicationType, CreditDefinition
 from plans.listing import read_page
 from plans.models import (
+    Feature,
     Plan,
     Price,
     Subscription,
@@ -22,9 +24,18 @@ from plans.models import (
     SubscriptionPeriod,
 )
 from plans.query import boolean_parameter
-from plans.serializers.subscriptions import BillingDates, NewSubscription, subscription_words
+from plans.serializers.reading import read
+from plans.serializers.subscriptions import (
+    BillingDates,
+    FeatureOverride,
+    NewSubscription,
+    overridden_feature_words,
+    subscription_words,
+)
 from plans.services.customers import find_customer
+from plans.services.features import find_feature
 from plans.services.merchant import find_merchant_id
+from plans.services.overrides import override_feature, remove_override
 from plans.services.plans import find_plan
 from plans.services.prices import find_price
 from plans.services.subscriptions import current_periods, find_subscription
@@ -79,6 +90,44 @@ class SubscriptionView(APIView):
         return _answer(find_subscription(identifier), at=timezone.now(), with_features=with_features)
 
 
+class SubscriptionFeatureView(APIView):
+    """`/v1/subscriptions/{id}/features/{slug}`: the override of a feature."""
+
+    scope = "subscriptions"
+
+    def put(self, request: Request, identifier: str, slug: str) -> Response:
+        """Give the subscription the feature otherwise than its plan does, in place of an override that is there."""
+        at = timezone.now()
+        terms = read(FeatureOverride, request.data)
+        subscription, feature = find_subscription(identifier), find_feature(slug)
+        override_feature(
+            at=at,
+            subscription=subscription,
+            feature=feature,
+            metrics_with_quota=_metrics_with_quota(subscription),
+            **terms,
+        )
+        return _answer_feature(subscription, feature, at=at)
+
+    def delete(self, request: Request, identifier: str, slug: str) -> Response:
+        """Take the override back."""
+        subscription, feature = find_subscription(identifier), find_feature(slug)
+        remove_override(subscription=subscription, feature=feature)
+        return _answer_feature(subscription, feature, at=timezone.now())
+
+
+def _metrics_with_quota(subscription: Subscription) -> set[int]:
+    quotas = CreditDefinition.objects.filter(
+        plan=subscription.plan_id, application_type=ApplicationType.USAGE, deleted_at__isnull=True
+    )
+    return set(quotas.values_list("metric_id", flat=True))
+
+
+def _answer_feature(subscription: Subscription, feature: Feature, *, at: datetime) -> Response:
+    copies = list(subscription.subscription_features.filter(feature=feature).select_related("feature"))
+    return Response({"feature": overridden_feature_words(feature, copies, subscription, at=at)})
+
+
 def _find_offer(plan_id: str | None, price_id: str | None) -> tuple[Plan, Price | None]:
     if price_id is None:
         assert plan_id is not None
@@ -97,7 +146,8 @@ def _describe(subscriptions: Sequence[Subscription], *, at: datetime, with_featu
     items = SubscriptionItem.objects.select_related("component").order_by("component__position", "pk")
     lookups: list[Any] = ["customer", "plan", "price__components__metric", Prefetch("items", queryset=items)]
     if with_features:
-        sold = SubscriptionFeature.objects.select_related("feature").order_by("pk")
+        sold = SubscriptionFeature.objects.filter(feature__deleted_at__isnull=True)
+        sold = sold.select_related("feature").order_by("pk")
         lookups.append(Prefetch("subscription_features", queryset=sold))
     prefetch_related_objects(list(subscriptions), *lookups)
     periods = current_periods(subscriptions, at)

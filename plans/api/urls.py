@@ -3,8 +3,8 @@
 from django.urls import path
 
 from plans.api.customers import CustomersView, CustomerView
-from plans.api.features import FeaturesView, FeatureView
-from plans.api.metrics import MetricsView, MetricView
+from plans.api.features import FeatureSlugView, FeaturesView, FeatureView
+from plans.api.metrics import MetricDeleteView, MetricsView, MetricUpdateView, MetricValueView, MetricView
 from plans.api.plans import PlansView, PlanView
 from plans.api.portal import PortalOverviewView, SubscriptionStatusView
 from plans.api.prices import PricesView, PriceView
@@ -14,7 +14,7 @@ from plans.api.pricing_tables import (
     PricingTableView,
     PublicPricingTableView,
 )
-from plans.api.subscriptions import SubscriptionsView, SubscriptionView
+from plans.api.subscriptions import SubscriptionFeatureView, SubscriptionsView, SubscriptionView
 
 urlpatterns = [
     path("customers", CustomersView.as_view()),
@@ -23,7 +23,11 @@ urlpatterns = [
     path("customers/<str:identifier>", CustomerView.as_view()),
     path("metrics", MetricsView.as_view()),
     path("metrics/<str:identifier>", MetricView.as_view()),
+    path("metrics/<str:identifier>/value", MetricValueView.as_view()),
+    path("metrics/<str:identifier>/update", MetricUpdateView.as_view()),
+    path("metrics/<str:identifier>/delete", MetricDeleteView.as_view()),
     path("features", FeaturesView.as_view()),
+    path("features/checkSlug", FeatureSlugView.as_view()),
     path("features/<str:identifier>", FeatureView.as_view()),
     path("plans", PlansView.as_view()),
     path("plans/<str:identifier>", PlanView.as_view()),
@@ -36,4 +40,5 @@ urlpatterns = [
     path("public/pricing-tables/<str:slug>", PublicPricingTableView.as_view()),
     path("subscriptions", SubscriptionsView.as_view()),
     path("subscriptions/<str:identifier>", SubscriptionView.as_view()),
+    path("subscriptions/<str:identifier>/features/<str:slug>", SubscriptionFeatureView.as_view()),
 ]

@@ -52,11 +52,32 @@ class NewCustomer(serializers.Serializer[Customer]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         # Empty text means absent in every field of a customer; the columns that are unique must not hold it.
-        attrs = {name: value for name, value in given(attrs).items() if value != ""}
-        older_name = attrs.pop("userId", None)
-        if older_name is not None and attrs.setdefault("external_customer_id", older_name) != older_name:
-            raise serializers.ValidationError({"userId": "must be equal to externalCustomerId where both are given."})
-        return attrs
+        return _under_newest_name({name: value for name, value in given(attrs).items() if value != ""})
+
+
+class CustomerChange(NewCustomer):
+    """What a caller says of a customer that is to be changed: only what is sent is changed; null and empty text clear
+    it. `invoicePrefix` cannot be cleared."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, partial=True, **kwargs)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = _under_newest_name(attrs)
+        if attrs.get("invoice_prefix", "set") in ("", None):
+            raise serializers.ValidationError({"invoicePrefix": "cannot be empty."})
+        return {name: _cleared(name) if value in ("", None) else value for name, value in attrs.items()}
+
+
+def _cleared(name: str) -> Any:
+    return getattr(Customer(), name)
+
+
+def _under_newest_name(attrs: dict[str, Any]) -> dict[str, Any]:
+    older_name = attrs.pop("userId", None)
+    if older_name is not None and attrs.setdefault("external_customer_id", older_name) != older_name:
+        raise serializers.ValidationError({"userId": "must be equal to externalCustomerId where both are given."})
+    return attrs
 
 
 def customer_words(customer: Customer, *, merchant_id: str) -> dict[str, Any]:

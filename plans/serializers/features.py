@@ -22,6 +22,25 @@ class NewFeature(serializers.Serializer[Feature]):
         return given(attrs)
 
 
+class FeatureChange(NewFeature):
+    """What a caller says of a feature that is to be changed: only what is sent is changed; `metricIds` are all of its
+    metrics afterwards."""
+
+    metricIds = serializers.ListField(child=Text(max_length=80), max_length=50)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, partial=True, **kwargs)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return attrs | ({"description": attrs["description"] or ""} if "description" in attrs else {})
+
+
+class FeatureSlug(serializers.Serializer[Feature]):
+    """A slug that somebody would like to give."""
+
+    slug = Text()
+
+
 def feature_words(feature: Feature, *, merchant_id: str) -> dict[str, Any]:
     """Describe a feature."""
     return {

@@ -1,15 +1,23 @@
 """The words of subscriptions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from rest_framework import serializers
 
-from plans.models import Subscription, SubscriptionFeature, SubscriptionItem, SubscriptionPeriod
+from plans.models import (
+    Feature,
+    FeatureSource,
+    Overage,
+    Subscription,
+    SubscriptionFeature,
+    SubscriptionItem,
+    SubscriptionPeriod,
+)
 from plans.models.features import feature_type_of
-from plans.serializers.fields import Metadata, OptionalText, Switch, Text, WholeNumber, given
+from plans.serializers.fields import Choice, JsonValue, Metadata, OptionalText, Switch, Text, WholeNumber, given
 from plans.serializers.prices import pricing_data
 
 
@@ -38,6 +46,16 @@ class NewSubscription(serializers.Serializer[Subscription]):
         if attrs.get("trialDays", 0) != 0:
             raise serializers.ValidationError({"trialDays": "must be 0: trials are not offered yet."})
         return attrs | {"price_id": price_id}
+
+
+class FeatureOverride(serializers.Serializer[SubscriptionFeature]):
+    """What a caller says of a feature that a subscription is to have otherwise than the plan gives it."""
+
+    value = JsonValue(required=False, allow_null=True)
+    overage = Choice(choices=Overage.values, required=False, allow_null=True)
+    reason = Text(max_length=500)
+    effectiveFrom = serializers.DateTimeField(required=False, allow_null=True, source="effective_from")
+    effectiveUntil = serializers.DateTimeField(required=False, allow_null=True, source="effective_until")
 
 
 @dataclass(frozen=True)
@@ -96,10 +114,61 @@ def subscription_words(
         ],
     }
     if with_features:
-        words["subscriptionFeatures"] = [
-            _feature_words(sold, subscription) for sold in subscription.subscription_features.all()
-        ]
+        copies = subscription.subscription_features.all()
+        words["subscriptionFeatures"] = [_copy_words(copy, _value_of(copy, copies), subscription) for copy in copies]
     return words
+
+
+def overridden_feature_words(
+    feature: Feature, copies: Sequence[SubscriptionFeature], subscription: Subscription, *, at: datetime
+) -> dict[str, Any]:
+    """Describe a feature as a subscription gives it at `at`, with what was `sold` and the `override` of it; each null
+    where there is none. `copies` are those of this feature."""
+    by_source = {copy.source: copy for copy in copies}
+    sold, override = by_source.get(FeatureSource.PLAN), by_source.get(FeatureSource.OVERRIDE)
+    valid = override if override is not None and _is_effective(override, at) else sold
+    words = {
+        "subscriptionId": subscription.public_id,
+        "featureId": feature.public_id,
+        "slug": feature.slug,
+        "featureName": feature.display_name,
+        "featureValue": None,
+        "overage": None,
+        "source": "default",
+    }
+    if valid is not None:
+        words |= _copy_words(valid, _value_of(valid, copies), subscription)
+    return words | {
+        "sold": sold and {"value": sold.value, "overage": sold.overage},
+        "override": override and _override_words(override),
+    }
+
+
+def _is_effective(override: SubscriptionFeature, at: datetime) -> bool:
+    started = override.effective_from is None or override.effective_from <= at
+    return started and (override.effective_until is None or at < override.effective_until)
+
+
+def _override_words(override: SubscriptionFeature) -> dict[str, Any]:
+    """Describe an override; a `value` of null keeps the plan's."""
+    return {
+        "featureSlug": override.feature.slug,
+        "value": override.value,
+        "overage": override.overage,
+        "reason": override.reason,
+        "effectiveFrom": override.effective_from,
+        "effectiveUntil": override.effective_until,
+    }
+
+
+def _value_of(copy: SubscriptionFeature, copies: Iterable[SubscriptionFeature]) -> Any:
+    """The value that a copy gives; an override without one of its own gives the plan's."""
+    if copy.value is not None:
+        return copy.value
+    return next(
+        (sold.value for sold in copies if sold.feature_id == copy.feature_id and sold.source == FeatureSource.PLAN),
+        None,
+    )
 
 
 def _detail_words(item: SubscriptionItem, subscription: Subscription, dates: BillingDates) -> dict[str, Any]:
@@ -115,15 +184,22 @@ def _detail_words(item: SubscriptionItem, subscription: Subscription, dates: Bil
     }
 
 
-def _feature_words(sold: SubscriptionFeature, subscription: Subscription) -> dict[str, Any]:
-    return {
-        "id": sold.public_id,
+def _copy_words(copy: SubscriptionFeature, value: Any, subscription: Subscription) -> dict[str, Any]:
+    words = {
+        "id": copy.public_id,
         "subscriptionId": subscription.public_id,
-        "featureId": sold.feature.public_id,
-        "featureName": sold.feature.display_name,
-        "slug": sold.feature.slug,
-        "featureType": feature_type_of(sold.value),
-        "featureValue": sold.value,
-        "overage": sold.overage,
-        "source": sold.source,
+        "featureId": copy.feature.public_id,
+        "featureName": copy.feature.display_name,
+        "slug": copy.feature.slug,
+        "featureType": feature_type_of(value),
+        "featureValue": value,
+        "overage": copy.overage,
+        "source": copy.source,
     }
+    if copy.source == FeatureSource.OVERRIDE:
+        words |= {
+            "reason": copy.reason,
+            "effectiveFrom": copy.effective_from,
+            "effectiveUntil": copy.effective_until,
+        }
+    return words

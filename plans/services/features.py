@@ -1,13 +1,15 @@
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from plans.models import Feature, Metric
+from plans.models import Feature, FeatureSource, Metric, PlanFeature, SubscriptionFeature
 from plans.refusals import InvalidInput, NotFound, Refusal
+from plans.services.unpriced_items import meter_feature
 
 LONGEST_TEXT_VALUE = 1000
 MOST_DIGITS = 15
@@ -74,25 +76,92 @@ def create_feature(
 
     Raises InvalidInput for a slug or value that cannot be one, DuplicateFeature for a slug in use.
     """
-    check_slug(slug)
     check_feature_value(value, path="featureValue")
     if metrics:
         check_limit(value, path="featureValue")
-    if Feature.objects.live().filter(slug=slug).exists():
-        raise DuplicateFeature("Feature with this slug already exists")
+    if is_slug_taken(slug):
+        raise _same_slug()
+    with _conflict_named(), transaction.atomic():
+        feature = Feature.objects.create(
+            slug=slug,
+            display_name=display_name,
+            description=description,
+            value=value,
+            is_override_feature=is_override_feature,
+            created_at=at,
+        )
+        feature.metrics.set(metrics)
+        return feature
+
+
+@transaction.atomic
+def update_feature(
+    *, at: datetime, feature: Feature, metrics: Sequence[Metric] | None = None, **changes: Any
+) -> Feature:
+    """Change a feature's columns named in `changes`, and its metrics where they are given: these are all it has then.
+
+    A new value goes on to the plans and to what was sold with them, wherever the old one stands there; what a plan or
+    an override says on its own stays. It governs answers from now on. Invoices keep to what was sold: the items of
+    subscriptions, their prices and the units that they include do not change, and neither do quotas. Metrics that
+    nothing meters yet are counted by the periods of the subscriptions which have the feature.
+
+    Raises FeatureNotFound if it was deleted meanwhile, InvalidInput, and DuplicateFeature for a slug in use.
+    """
+    locked = Feature.objects.live().select_for_update(no_key=True).filter(pk=feature.pk).first()
+    if locked is None:
+        raise FeatureNotFound("Feature not found or access denied")
+    slug, value = changes.get("slug", locked.slug), changes.get("value", locked.value)
+    if slug != locked.slug and is_slug_taken(slug):
+        raise _same_slug()
+    check_feature_value(value, path="featureValue")
+    if metrics or (metrics is None and locked.metrics.filter(deleted_at__isnull=True).exists()):
+        check_limit(value, path="featureValue")
+    old_value = locked.value
+    for column, new in changes.items():
+        setattr(locked, column, new)
+    with _conflict_named(), transaction.atomic():
+        locked.save(update_fields=[*changes, "updated_at"])
+    if "value" in changes:
+        _cascade(locked, old_value)
+    if metrics is not None:
+        locked.metrics.set(metrics)
+        meter_feature(feature=locked, at=at)
+    return locked
+
+
+def _cascade(feature: Feature, old_value: Any) -> None:
+    following = {"feature": feature, "value": old_value}
+    PlanFeature.objects.filter(**following).update(value=feature.value)
+    SubscriptionFeature.objects.filter(source=FeatureSource.PLAN, **following).update(value=feature.value)
+
+
+@transaction.atomic
+def delete_feature(*, at: datetime, feature: Feature) -> None:
+    """Delete a feature: plans give it no more, and checks say no to everybody who had it.
+
+    What runs goes on: items meter and bill the usage of its metrics, and quotas that a plan gives are granted. What was
+    sold stays written. Deleting it again changes nothing.
+    """
+    Feature.objects.live().filter(pk=feature.pk).update(deleted_at=at)
+    PlanFeature.objects.filter(feature=feature).delete()
+
+
+def is_slug_taken(slug: str) -> bool:
+    """Tell whether a feature has this slug. Raises InvalidInput for a text that cannot be one."""
+    check_slug(slug)
+    return Feature.objects.live().filter(slug=slug).exists()
+
+
+@contextmanager
+def _conflict_named() -> Iterator[None]:
+    """Say that the slug is taken when a concurrent call was faster."""
     try:
-        with transaction.atomic():
-            feature = Feature.objects.create(
-                slug=slug,
-                display_name=display_name,
-                description=description,
-                value=value,
-                is_override_feature=is_override_feature,
-                created_at=at,
-            )
-            feature.metrics.set(metrics)
-            return feature
+        yield
     except IntegrityError as error:
         if "feature_slug" in str(error):
-            raise DuplicateFeature("Feature with this slug already exists") from None
+            raise _same_slug() from None
         raise
+
+
+def _same_slug() -> DuplicateFeature:
+    return DuplicateFeature("Feature with this slug already exists")

@@ -12,7 +12,7 @@ from credits.models import CreditDefinition, CreditGrant
 from credits.services.definitions import create_definition
 from credits.services.grants import grant_credits, revoke_grant
 from entitlements.decisions import Decision
-from entitlements.services import check, check_many, list_entitlements
+from entitlements.services.check import check, check_many, list_entitlements
 from plans.models import Customer, PlanFeature, Subscription
 from plans.services.customers import CustomerNotFound
 from tests.factories import CustomerFactory, FeatureFactory, PlanFactory, PlanFeatureFactory, PriceFactory

@@ -206,7 +206,7 @@ def test_gives_a_new_customer_the_events_that_waited_for_it(api):
 
     api.post("/v1/customers", {"name": "A", "email": "a@x.io", "externalCustomerId": "early"})
 
-    assert UsageDay.objects.get(metric=metric).total == 3
+    assert UsageDay.objects.get(version__metric=metric).total == 3
 
 
 def test_shows_a_customer_by_external_id(api):
