@@ -1,5 +1,6 @@
 """The doors of /v1/events. Those that record are plain views: each event passes there once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -13,6 +14,7 @@ from metering.event_words import NewVoid, page_words, read_filters, read_query, 
 from metering.events import NewEvent
 from metering.models import EVENT_PREFIX
 from metering.services.list_events import count_events, find_events, list_events
+from metering.services.negative_periods import find_negative_periods
 from metering.services.record_events import Outcome, record_events
 from metering.services.void_event import EventNotFound, void_event
 from metering.words import event_body, read_batch, read_entry, read_event
@@ -60,6 +62,8 @@ def _record(request: HttpRequest) -> HttpResponse:
         "event": event_body(event, outcome, at=at),
         "deduplicated": outcome.deduplicated,
     }
+    if warnings := _warnings([(0, event, outcome)]):
+        body["warnings"] = [{"code": warning["code"], "message": warning["message"]} for warning in warnings]
     return HttpResponse(encode(body), status=202, content_type="application/json")
 
 
@@ -75,16 +79,18 @@ def batch(request: HttpRequest) -> HttpResponse:
             readable.append((index, read_entry(entry, at=at)))
         except Refusal as refusal:
             errors.append(_entry_error(index, refusal))
-    accepted = 0
+    accepted: list[tuple[int, NewEvent, Outcome]] = []
     outcomes = record_events(events=[event for _, event in readable], at=at) if readable else []
     for (index, event), outcome in zip(readable, outcomes, strict=True):
         refused = _refusal_of(event, outcome)
         if refused is None:
-            accepted += 1
+            accepted.append((index, event, outcome))
         else:
             errors.append(_entry_error(index, refused))
     errors.sort(key=lambda error: error["index"])
-    body = {"accepted": accepted, "rejected": len(errors), "errors": errors}
+    body: dict[str, Any] = {"accepted": len(accepted), "rejected": len(errors), "errors": errors}
+    if warnings := _warnings(accepted):
+        body["warnings"] = warnings
     return HttpResponse(encode(body), status=202, content_type="application/json")
 
 
@@ -113,6 +119,26 @@ class EventVoidView(APIView):
         void_event(event_id=key, reason=body["reason"], by=by, at=timezone.now())
         (event,) = find_events([key])
         return Response({"event": stored_event_words(event)})
+
+
+def _warnings(accepted: Sequence[tuple[int, NewEvent, Outcome]]) -> list[dict[str, Any]]:
+    """Warn of corrections that take their period below zero: the customer is not paid for usage it did not have."""
+    corrections = {
+        outcome.event_id: index
+        for index, event, outcome in accepted
+        if event.value is not None and event.value < 0 and outcome.event_id is not None
+    }
+    if not corrections:
+        return []
+    return [
+        {
+            "index": corrections[event],
+            "code": "period_negative",
+            "message": f"The usage of this event's period is now below zero in {', '.join(metrics)}. It counts as 0, and "
+            "the rest is not carried to the next period.",
+        }
+        for event, metrics in sorted(find_negative_periods(events=list(corrections)).items())
+    ]
 
 
 def _refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:

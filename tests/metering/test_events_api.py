@@ -1,13 +1,15 @@
 """The doors of /v1/events."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from django.utils import timezone
 
+from billing.services.subscribe import subscribe
 from metering.models import UsageDay, UsageEvent
 from tests.factories import CustomerFactory, MetricFactory
+from tests.pro_plan import make_pro_plan
 
 pytestmark = pytest.mark.django_db
 
@@ -242,3 +244,47 @@ def test_needs_the_scope_for_writing_events(api):
     answer = post(api, extCustomerId="user-1")
 
     assert (answer.status, answer.body["code"]) == (403, "insufficient_scope")
+
+
+MARCH = {"eventTimestamp": "2025-03-10T10:00:00Z"}
+
+
+class TestPeriodNegative:
+    @pytest.fixture
+    def pro(self):
+        pro, customer = make_pro_plan(), CustomerFactory(external_customer_id="pro")
+        subscribe(at=datetime(2025, 3, 1, tzinfo=UTC), customer=customer, plan=pro.plan)
+        return pro
+
+    def send(self, api, pro, value, **fields):
+        said = {"eventName": pro.metric.event_name, "extCustomerId": "pro", "eventValue": value} | MARCH
+        return api.post("/v1/events", said | fields)
+
+    def test_a_correction_below_zero_is_kept_and_warned_of(self, api, pro):
+        self.send(api, pro, 5)
+
+        answer = self.send(api, pro, -6)
+
+        assert answer.status == 202
+        (warning,) = answer.body["warnings"]
+        assert (warning["code"], pro.metric.public_id in warning["message"]) == ("period_negative", True)
+
+    def test_down_to_zero_is_nothing_to_warn_of(self, api, pro):
+        self.send(api, pro, 5)
+
+        assert "warnings" not in self.send(api, pro, -5).body
+
+    def test_it_is_the_period_of_the_timestamp(self, api, pro):
+        self.send(api, pro, 5)
+
+        before = self.send(api, pro, -1, eventTimestamp="2025-02-28T10:00:00Z")
+        within = self.send(api, pro, -6, eventTimestamp="2025-03-09T10:00:00Z")
+
+        assert ("warnings" in before.body, "warnings" in within.body) == (False, True)
+
+    def test_a_batch_names_the_entry(self, api, pro):
+        said = {"eventName": pro.metric.event_name, "extCustomerId": "pro"} | MARCH
+
+        answer = api.post("/v1/events/batch", {"events": [said, {**said, "eventValue": -2}]})
+
+        assert (answer.body["accepted"], [warning["index"] for warning in answer.body["warnings"]]) == (2, [1])
