@@ -134,8 +134,8 @@ def _warnings(accepted: Sequence[tuple[int, NewEvent, Outcome]]) -> list[dict[st
         {
             "index": corrections[event],
             "code": "period_negative",
-            "message": f"The usage of this event's period is now below zero in {', '.join(metrics)}. It counts as 0, and "
-            "the rest is not carried to the next period.",
+            "message": f"The usage of this event's period is now below zero in {', '.join(metrics)}. It counts as 0, "
+            "and the rest is not carried to the next period.",
         }
         for event, metrics in sorted(find_negative_periods(events=list(corrections)).items())
     ]
