@@ -8,11 +8,11 @@ summed up per day, so it always comes from events.
 from metering.measure_sql import COUNTING_COLUMNS, DAY_MEASURES, IS_COUNTED, IS_NOT_VOIDED
 
 # Whose events they are: those that count for a customer, or those that were addressed to a member.
-OF_CUSTOMER = "event.customer_id = %(customer)s"
-OF_MEMBER = "COALESCE(event.member_id, event.customer_id) = %(customer)s"
+OF_CUSTOMER = "event.customer_id = %(customer)s::bigint"
+OF_MEMBER = "COALESCE(event.member_id, event.customer_id) = %(customer)s::bigint"
 
 # The text of a property tells groups apart; the sign before it keeps an empty text apart from none.
-_GROUP_KEY = "COALESCE('=' || (event.properties ->> %(property)s), '') AS group_key"
+_GROUP_KEY = "COALESCE('=' || (event.properties ->> %(property)s::text), '') AS group_key"
 
 
 def _counting(whose: str, further_column: str = "") -> str:
@@ -25,7 +25,7 @@ WITH counting AS MATERIALIZED (
     JOIN plans_metric metric ON metric.id = version.metric_id
     JOIN metering_usageevent event ON event.event_name = version.event_name AND {whose}
         AND event.occurred_at >= piece.start_at AND event.occurred_at < piece.end_at
-    WHERE version.id = %(version)s AND {IS_NOT_VOIDED} AND {IS_COUNTED}
+    WHERE version.id = %(version)s::bigint AND {IS_NOT_VOIDED} AND {IS_COUNTED}
 )"""
 
 
@@ -61,7 +61,7 @@ def window_by_property(whose: str) -> str:
     """Measures of each group of events with one value of a property, those with most events first; then of all the
     others together, where there are more groups than `most`, and at last of the whole window."""
     return f"""{_counting(whose, _GROUP_KEY)}, listed AS (
-    SELECT group_key FROM counting GROUP BY 1 ORDER BY count(*) DESC, group_key LIMIT %(most)s
+    SELECT group_key FROM counting GROUP BY 1 ORDER BY count(*) DESC, group_key LIMIT %(most)s::bigint
 ), measured AS (
     SELECT GROUPING(listed.group_key) AS is_whole, listed.group_key, count(DISTINCT counting.group_key) AS groups,
         count(DISTINCT value_hash) AS different, {DAY_MEASURES}
