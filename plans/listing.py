@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from django.db.models import Model, Q, QuerySet
@@ -71,6 +71,7 @@ def _position_of(cursor: str) -> tuple[datetime, int]:
         created_at = datetime.fromisoformat(moment)
     except ValueError:
         raise refusal from None
-    if created_at.tzinfo is None or not (key.isdigit() and len(key) <= 18):
+    # Ours are in UTC; another offset could carry a moment out of the years that there are.
+    if created_at.utcoffset() != timedelta(0) or not (key.isdigit() and len(key) <= 18):
         raise refusal
     return created_at, int(key)

@@ -246,6 +246,36 @@ def test_needs_the_scope_for_writing_events(api):
     assert (answer.status, answer.body["code"]) == (403, "insufficient_scope")
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("eventName", []),
+        ("eventName", None),
+        ("eventValue", {}),
+        ("eventValue", "1_0"),
+        ("eventValue", " 1"),
+        ("eventValue", "0x10"),
+        ("eventValue", True),
+        ("eventTimestamp", "yesterday"),
+        ("idempotencyKey", "a\0b"),
+        ("properties", {"a": "\0"}),
+    ],
+)
+def test_names_the_field_that_cannot_be_read(api, field, value):
+    answer = api.post("/v1/events", {"eventName": "call", "extCustomerId": "user-1", field: value})
+    batch = api.post("/v1/events/batch", {"events": [{"eventName": "call", "extCustomerId": "user-1", field: value}]})
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, field)
+    assert batch.body["errors"][0]["details"][0]["path"] == field
+    assert not UsageEvent.objects.exists()
+
+
+def test_a_backslash_before_u0000_is_a_text_like_any_other(api):
+    answer = api.post("/v1/events", {"eventName": "call", "extCustomerId": "user-1", "idempotencyKey": r"a\u0000"})
+
+    assert (answer.status, UsageEvent.objects.get().idempotency_key) == (202, r"a\u0000")
+
+
 MARCH = {"eventTimestamp": "2025-03-10T10:00:00Z"}
 
 
