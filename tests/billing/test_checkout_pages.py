@@ -18,6 +18,7 @@ from billing.services.buyers import known_buyer, new_buyer
 from billing.services.checkout import first_fees_cents
 from billing.services.subscribe import subscribe
 from metering.models import UsageEvent
+from metering.services.metrics import update_metric
 from plans.models import Customer, Subscription
 from plans.services.plans import delete_plan
 from plans.services.pricing_tables import add_plan_to_default_table
@@ -446,8 +447,7 @@ def test_fees_that_are_due_together_are_one_next_fee():
 
 def test_the_request_in_the_welcome_survives_quotes_in_an_event_name():
     pro = make_pro_plan(base_cents=0)
-    pro.metric.event_name = "it's"
-    pro.metric.save()
+    update_metric(metric=pro.metric, at=timezone.now(), event_name="it's")
     buyer = new_buyer(visitor="visitor:1", name="Acme", email="a@b.example")
     at = timezone.now()
     free = make_pro_plan(base_cents=0, unit_cost_cents=None)
