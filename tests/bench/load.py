@@ -186,10 +186,16 @@ def _is_whole(received: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One SQL statement with the parameters of one call, in which `MARK` stands for keys."""
+    """One SQL statement with the parameters of one call, in which `MARK` stands for keys. A list of them fills `$1`,
+    `$2` and so on; a dict those with a name."""
 
     sql: str
     parameters: Any
+
+    def cursor(self, connection: psycopg.Connection) -> psycopg.Cursor:
+        """Make the cursor that reads its placeholders."""
+        kind = psycopg.Cursor if isinstance(self.parameters, dict) else psycopg.RawCursor
+        return kind(connection)
 
     def filled(self, key: str) -> Any:
         """Give the parameters with a key."""
@@ -240,7 +246,8 @@ class SqlJob:
         while (began := time.perf_counter()) < start + self.seconds:
             key = key_of(self.series, lane, tally.calls)
             for statement in self.calls[(lane + tally.calls) % len(self.calls)]:
-                cursor = connection.execute(statement.sql, statement.filled(key), prepare=True)
+                cursor = statement.cursor(connection)
+                cursor.execute(statement.sql, statement.filled(key), prepare=True)
                 if cursor.description is not None:
                     cursor.fetchall()
             tally.calls += 1
