@@ -27,7 +27,7 @@ CLAIM_LASTS = timedelta(minutes=2)
 LOOK_AGAIN_AFTER_SECONDS = 0.1
 _REPEATABLE_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # Answers to requests whose work never began: the same request may well succeed later.
-_NOT_KEPT = frozenset({401, 405, 408, 413, 415, 425, 429})
+_NOT_KEPT = frozenset({401, 405, 406, 408, 413, 415, 425, 429})
 
 Run = Callable[[], HttpResponse]
 

@@ -123,8 +123,9 @@ else:
 DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
 # For the statements of plans.prepared alone, since Django's own cursors never prepare: planned once per connection, and
 # not anew for each customer, which costs several times what they take to run.
-PLANNED_ONCE = {"prepare_threshold": 0, "options": "-c plan_cache_mode=force_generic_plan"}
-DATABASES["default"]["OPTIONS"] = PLANNED_ONCE | DATABASES["default"].get("OPTIONS", {})
+database_options = DATABASES["default"].setdefault("OPTIONS", {})
+database_options.setdefault("prepare_threshold", 0)
+database_options["options"] = f"-c plan_cache_mode=force_generic_plan {database_options.get('options', '')}".strip()
 
 MIGRATION_MODULES = {"djstripe": "config.djstripe_migrations"}
 

@@ -8,12 +8,11 @@ forward.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
 from credits.positions import StoredPeriod
-from plans.money import exactly
+from plans.money import exactly, mean_quantity
 
-_SMALLEST_STEP = Decimal("0.000001")
 _INSTANT = timedelta(microseconds=1)
 OUTSIDE = None
 
@@ -30,9 +29,10 @@ class Piece:
 
 @exactly
 def fold_pieces(
-    aggregation: str, pieces: Iterable[Piece], periods: Sequence[StoredPeriod]
+    aggregation: str, pieces: Iterable[Piece], periods: Sequence[StoredPeriod], *, at: datetime
 ) -> dict[int | None, Decimal]:
-    """Return the one number of each period by its key, and under OUTSIDE that of what lies in no period."""
+    """Return the one number of each period by its key, and under OUTSIDE that of what lies in no period. A period that
+    has not begun at `at` has nothing carried into it yet."""
     ordered = sorted(pieces, key=lambda piece: piece.start_at)
     within: dict[int | None, list[Piece]] = {}
     for piece in ordered:
@@ -41,7 +41,7 @@ def fold_pieces(
     if aggregation == "LAST":
         for period in periods:
             before = [piece.number for piece in ordered if piece.start_at < period.start_at]
-            if period.key not in numbers and before:
+            if period.start_at <= at and period.key not in numbers and before:
                 numbers[period.key] = before[-1]
     return numbers
 
@@ -68,8 +68,7 @@ def _key_at(at: datetime, periods: Iterable[StoredPeriod]) -> int | None:
 
 def _number(aggregation: str, pieces: Sequence[Piece]) -> Decimal:
     if aggregation == "AVG":
-        total = sum((piece.number for piece in pieces), Decimal(0))
-        return (total / sum(piece.events for piece in pieces)).quantize(_SMALLEST_STEP, ROUND_HALF_UP)
+        return mean_quantity(sum((piece.number for piece in pieces), Decimal(0)), sum(piece.events for piece in pieces))
     if aggregation == "LAST":
         return pieces[-1].number
     return (max if aggregation == "MAX" else min)(piece.number for piece in pieces)

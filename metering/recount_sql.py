@@ -1,6 +1,6 @@
 """The statements that count days of usage anew from their events: for a metric that is built, and for a void.
 
-They run one after the other in one transaction. First the days get their rows, then these are locked, and only then the
+They run one after the other in one transaction. First the days get their rows and these are locked, only then the
 events are read: whoever records an event of such a day either has committed before, and is seen, or waits for the lock
 and adds itself afterwards.
 """
@@ -15,15 +15,12 @@ _OF_VERSION = (
     + ")"
 )
 
-PREPARE_DAYS = f"""
-INSERT INTO metering_usageday (customer_id, version_id, day, events, total)
-SELECT DISTINCT customer_id, %(version)s, day, 0, 0 FROM {_DAYS} ORDER BY 1, 3
-ON CONFLICT DO NOTHING
-"""
-
+# Makes the row of a day that has none, and locks it in either case: a row that was only looked for could be dropped by
+# another recount in between.
 LOCK_DAYS = f"""
-SELECT usage.id FROM metering_usageday usage WHERE {_OF_VERSION}
-ORDER BY usage.customer_id, usage.day FOR UPDATE
+INSERT INTO metering_usageday AS usage (customer_id, version_id, day, events, total)
+SELECT DISTINCT customer_id, %(version)s, day, 0, 0 FROM {_DAYS} ORDER BY 1, 3
+ON CONFLICT (customer_id, version_id, day) DO UPDATE SET events = usage.events
 """
 
 _COUNTING = f"""

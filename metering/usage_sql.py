@@ -130,23 +130,33 @@ ORDER BY sent.index, event.customer_id NULLS LAST
 )
 
 # Unattributed events whose external id has a customer by now. One whose key that customer has used already stays as
-# it is: it is a repetition of an event that is counted. A voided one gets its customer and counts for nothing.
+# it is: it is a repetition of an event that is counted.
+CLAIM_UNATTRIBUTED = """
+SELECT event.id
+FROM metering_usageevent event
+JOIN plans_customer customer
+    ON customer.external_customer_id = event.external_customer_id AND customer.deleted_at IS NULL
+WHERE event.customer_id IS NULL
+    AND (%(customer)s::bigint IS NULL OR customer.id = %(customer)s::bigint)
+    AND NOT EXISTS (
+        SELECT FROM metering_usageevent taken
+        WHERE COALESCE(taken.member_id, taken.customer_id) = customer.id
+            AND taken.idempotency_key = event.idempotency_key
+    )
+ORDER BY event.id
+LIMIT %(limit)s
+FOR NO KEY UPDATE OF event SKIP LOCKED
+"""
+
+# The claimed ones, in a statement of its own: it sees every void that was committed before the claim. A voided event
+# gets its customer and counts for nothing.
 ATTRIBUTE_EVENTS = f"""
 WITH waiting AS (
     SELECT event.id, event.occurred_at, customer.id AS addressed_key
     FROM metering_usageevent event
     JOIN plans_customer customer
         ON customer.external_customer_id = event.external_customer_id AND customer.deleted_at IS NULL
-    WHERE event.customer_id IS NULL
-        AND (%(customer)s::bigint IS NULL OR customer.id = %(customer)s::bigint)
-        AND NOT EXISTS (
-            SELECT FROM metering_usageevent taken
-            WHERE COALESCE(taken.member_id, taken.customer_id) = customer.id
-                AND taken.idempotency_key = event.idempotency_key
-        )
-    ORDER BY event.id
-    LIMIT %(limit)s
-    FOR NO KEY UPDATE OF event SKIP LOCKED
+    WHERE event.id = ANY(%(events)s)
 ), placed AS (
     SELECT id, {_WHOSE} FROM (SELECT waiting.*, {_ORGANIZATION} FROM waiting) AS seated
 ), attributed AS (

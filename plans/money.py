@@ -13,6 +13,7 @@ R = TypeVar("R")
 
 # Wide enough for a sum of numeric(38,6) times a price of numeric(30,12); anything that would round is an error.
 EXACT = Context(prec=200, traps=[InvalidOperation, Overflow, Inexact])
+_SMALLEST_QUANTITY = Decimal("0.000001")
 # Minor units by the convention of payment providers (ISO 4217) where the display data of babel differs from it.
 _PROVIDER_EXPONENTS = {
     "AFN": 2, "ALL": 2, "IRR": 2, "KPW": 2, "LAK": 2, "LBP": 2, "MMK": 2, "RSD": 2, "SOS": 2, "SYP": 2, "YER": 2,
@@ -36,6 +37,13 @@ def round_cents(amount: Decimal) -> int:
     with localcontext(EXACT) as context:
         context.traps[Inexact] = False
         return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def mean_quantity(total: Decimal, count: int) -> Decimal:
+    """Divide a sum of quantities by how many they are, rounded half away from zero to the 6 decimals of quantities."""
+    with localcontext(EXACT) as context:
+        context.traps[Inexact] = False
+        return (total / count).quantize(_SMALLEST_QUANTITY, rounding=ROUND_HALF_UP)
 
 
 @cache

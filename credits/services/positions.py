@@ -81,7 +81,7 @@ def _position(
     elif aggregation == Aggregation.UNIQUE_COUNT:
         usage = place_numbers({period: Decimal(number) for period, number in different}, stored, measured, at=at)
     else:
-        usage = place_numbers(fold_pieces(aggregation, measured, stored), stored, measured, at=at)
+        usage = place_numbers(fold_pieces(aggregation, measured, stored, at=at), stored, measured, at=at)
     return Position(
         periods=stored,
         grants=tuple(_grant_state(*row) for row in grants),

@@ -124,6 +124,25 @@ class Migration(migrations.Migration):
                 db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.metricversion"
             ),
         ),
+        # Events with a text were among the events of a sum, to which they add nothing.
+        migrations.RunSQL(
+            """
+            UPDATE metering_usageday usage SET events = usage.events - text.events
+            FROM (
+                SELECT event.customer_id, version.id AS version_id,
+                    (event.occurred_at AT TIME ZONE merchant.billing_time_zone)::date AS day, count(*) AS events
+                FROM plans_merchant merchant, metering_usageevent event
+                JOIN plans_metricversion version ON version.event_name = event.event_name
+                JOIN plans_metric metric ON metric.id = version.metric_id AND metric.aggregation_type = 'SUM'
+                WHERE event.text_value IS NOT NULL AND event.customer_id IS NOT NULL
+                GROUP BY 1, 2, 3
+            ) AS text
+            WHERE usage.customer_id = text.customer_id AND usage.version_id = text.version_id AND usage.day = text.day;
+            DELETE FROM metering_usageday WHERE events = 0;
+            SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED
+            """,
+            migrations.RunSQL.noop,
+        ),
         migrations.RemoveField(model_name="usageday", name="metric"),
         migrations.AddField(
             model_name="usageevent",

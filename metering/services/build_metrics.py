@@ -18,24 +18,62 @@ _BEFORE_EVERYTHING = datetime(1, 1, 2, tzinfo=UTC)
 
 
 def build_next_slice(*, at: datetime) -> bool:
-    """Count one slice of a version that is not built yet, and tell whether there was one to work on.
+    """Count one slice of a version that is not built yet, or make one that is built the current one; tell whether there
+    was one to work on.
 
-    A slice is a transaction of its own, which says how far it has come: the work may be killed, may run twice, and two
+    Each is a transaction of its own, which says how far it has come: the work may be killed, may run twice, and two
     workers take different versions.
     """
+    return _switch_next(at) or _count_next_slice(at)
+
+
+def build_at_once(*, version: MetricVersion, at: datetime, most: int) -> None:
+    """Count the events of a new version if they are fewer than `most`; else leave them to the job.
+
+    The caller keeps events from being recorded meanwhile, and for a version that is to become the current one holds the
+    lock of the switch.
+    """
+    counts = _next_days(version, most)
+    if sum(counts.values()) < most:
+        _count(version, counts)
+        version.built_at = at
+        version.save(update_fields=["built_customer_id", "built_until", "events_built", "built_at"])
+        if version.effective_at is None:
+            _make_current(version, at)
+
+
+def _switch_next(at: datetime) -> bool:
+    waiting = MetricVersion.objects.filter(built_at__isnull=False, effective_at__isnull=True)
+    version = waiting.filter(metric__deleted_at=None).order_by("pk").first()
+    if version is None:
+        return False
     with transaction.atomic():
-        version = (
-            MetricVersion.objects.select_for_update(skip_locked=True, no_key=True)
-            .filter(built_at__isnull=True)
-            .order_by("pk")
-            .first()
-        )
-        if version is None:
-            return False
-        if not version.events_to_build:
-            version.events_to_build = _events_there(version)
-            version.save(update_fields=["events_to_build"])
-        build_slice(version=version, at=at)
+        # In the order of whoever changes a metric; and before any row of usage, which those who settle wait for.
+        Metric.objects.select_for_update(no_key=True, of=("self",)).get(pk=version.metric_id)
+        lock_for_switch()
+        version.refresh_from_db()
+        if version.effective_at is None:
+            _make_current(version, at)
+    return True
+
+
+@transaction.atomic
+def _count_next_slice(at: datetime) -> bool:
+    version = (
+        MetricVersion.objects.select_for_update(skip_locked=True, no_key=True)
+        .filter(built_at__isnull=True, metric__deleted_at=None)
+        .order_by("pk")
+        .first()
+    )
+    if version is None:
+        return False
+    if not version.events_to_build:
+        version.events_to_build = _events_there(version)
+    counts = _next_days(version, EVENTS_PER_SLICE)
+    _count(version, counts)
+    if sum(counts.values()) < EVENTS_PER_SLICE:
+        version.built_at = at
+    version.save(update_fields=["events_to_build", "built_customer_id", "built_until", "events_built", "built_at"])
     return True
 
 
@@ -44,20 +82,13 @@ def _events_there(version: MetricVersion) -> int:
     return UsageEvent.objects.filter(event_name=version.event_name, customer__isnull=False).count()
 
 
-def build_slice(*, version: MetricVersion, at: datetime, limit: int = EVENTS_PER_SLICE) -> None:
-    """Count the next `limit` events of a version, to the end of their last day. After the last ones it is built, and
-    becomes the current one. The caller holds the version's lock, or has just made it."""
-    counts = _next_days(version, limit)
+def _count(version: MetricVersion, counts: dict[CustomerDay, int]) -> None:
+    """Count whole days, and note how far that has come."""
     if counts:
         recount_days(version=version, days=counts)
         version.built_customer_id, last_day = max(counts)
         version.built_until = local_midnight(last_day + timedelta(days=1), billing_zone())
         version.events_built += sum(counts.values())
-    if sum(counts.values()) < limit:
-        version.built_at = at
-    version.save(update_fields=["built_customer_id", "built_until", "events_built", "built_at"])
-    if version.built_at is not None and version.effective_at is None:
-        _make_current(version, at)
 
 
 def _next_days(version: MetricVersion, limit: int) -> dict[CustomerDay, int]:
@@ -77,12 +108,11 @@ def _next_days(version: MetricVersion, limit: int) -> dict[CustomerDay, int]:
 
 
 def _make_current(version: MetricVersion, at: datetime) -> None:
-    """Let periods that are not over be counted by this version from now on.
+    """Let periods that are not over be counted by this version from now on. The caller holds the lock of the switch.
 
     Nobody settles meanwhile, and no period that is settled already ends after the instant: what was settled by the old
     version stays so.
     """
-    lock_for_switch()
     settled = SubscriptionPeriod.objects.filter(metric=version.metric_id, settled_at__isnull=False)
     last_end: datetime | None = settled.aggregate(last=Max("end_at"))["last"]
     version.effective_at = max(at, last_end or at)

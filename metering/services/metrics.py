@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -6,10 +7,12 @@ from typing import Any
 from django.db import connection, transaction
 
 from metering.models import UsageEvent
-from metering.services.build_metrics import build_slice
-from plans.models import Metric, MetricVersion, PlanFeature, PriceComponent, SubscriptionItem
+from metering.services.build_metrics import build_at_once
+from plans.json_values import NumberKeepingEncoder
+from plans.models import Metric, MetricVersion, PlanFeature, PriceComponent, SubscriptionItem, SubscriptionPeriod
 from plans.models.metrics import COUNTING, Aggregation, ValueType
 from plans.refusals import InvalidInput, NotFound, Refusal
+from plans.services.metric_versions import lock_for_switch
 
 LONGEST_PROPERTY = 255
 LONGEST_WANTED_TEXT = 1000
@@ -83,7 +86,7 @@ def create_metric(
         effective_at=at,
     )
     metric.save(update_fields=["current"])
-    build_slice(version=metric.current, at=at, limit=EVENTS_COUNTED_AT_ONCE)
+    build_at_once(version=metric.current, at=at, most=EVENTS_COUNTED_AT_ONCE)
     return metric
 
 
@@ -115,23 +118,30 @@ def update_metric(
         "value_property": now.value_property if value_property is None else value_property,
     }
     _check_aggregation(metric.aggregation_type, metric.value_type, terms["value_property"])
-    if any(getattr(now, field) != wanted for field, wanted in terms.items()):
+    if any(_as_text(getattr(now, field)) != _as_text(wanted) for field, wanted in terms.items()):
         _add_version(metric, at, terms)
         metric.refresh_from_db()
     return metric
 
 
+def _as_text(term: Any) -> str:
+    """A term as it is stored: Python takes 1 and true for equal, and 0.1 for another number than its Decimal."""
+    return json.dumps(term, sort_keys=True, cls=NumberKeepingEncoder)
+
+
 def _add_version(metric: Metric, at: datetime, terms: dict[str, Any]) -> None:
     latest = metric.versions.order_by("-number").first()
     assert latest is not None
-    if latest.built_at is None:
+    if latest.effective_at is None or latest.built_at is None:
         raise MetricIsBeingBuilt(
             f"What this metric counts was changed a moment ago, and its events are still being counted "
             f"({latest.percent_built} %). Try again when that is done."
         )
+    # First this lock: those who settle hold it, and wait for others who record.
+    lock_for_switch()
     _keep_events_from_being_recorded()
     version = MetricVersion.objects.create(metric=metric, number=latest.number + 1, created_at=at, **terms)
-    build_slice(version=version, at=at, limit=EVENTS_COUNTED_AT_ONCE)
+    build_at_once(version=version, at=at, most=EVENTS_COUNTED_AT_ONCE)
 
 
 @transaction.atomic
@@ -143,6 +153,7 @@ def delete_metric(*, metric: Metric, at: datetime) -> None:
         for word, is_used in (
             ("a price", PriceComponent.objects.filter(metric=metric, price__deleted_at=None).exists()),
             ("a subscription", SubscriptionItem.objects.filter(metric=metric, ended_at=None).exists()),
+            ("a period to settle", SubscriptionPeriod.objects.filter(metric=metric, settled_at=None).exists()),
             ("a plan's feature", PlanFeature.objects.filter(feature__metrics=metric, plan__deleted_at=None).exists()),
         )
         if is_used

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal, Inexact, localcontext
+from decimal import Decimal
 from typing import Any
 
 from metering.window_sql import OF_CUSTOMER, OF_MEMBER, window_by_day, window_by_property
@@ -9,7 +9,7 @@ from metering.windows import Cut, Window, cut_at_midnights
 from plans.models import Customer, Metric, MetricVersion, SubscriptionPeriod
 from plans.models.customers import OrgRole
 from plans.models.metrics import Aggregation
-from plans.money import EXACT
+from plans.money import mean_quantity
 from plans.periods import local_day, local_midnight
 from plans.prepared import run_prepared
 from plans.services.time_zone import billing_zone
@@ -17,7 +17,6 @@ from plans.services.time_zone import billing_zone
 MOST_DAYS = 400
 MOST_GROUPS = 1000
 USUAL_DAYS = 30
-_SMALLEST_STEP = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,7 @@ class Measures:
 
     def mean(self) -> Decimal | None:
         """The sum by the number of events, rounded half away from zero to the six decimals of quantities."""
-        if not self.events:
-            return None
-        with localcontext(EXACT) as context:
-            context.traps[Inexact] = False
-            return (self.total / self.events).quantize(_SMALLEST_STEP, rounding=ROUND_HALF_UP)
+        return mean_quantity(self.total, self.events) if self.events else None
 
 
 _VALUES: dict[Aggregation, Callable[[Measures], Decimal | None]] = {

@@ -6,6 +6,7 @@ from django.db import connection
 
 from metering import recount_sql
 from plans.models import MetricVersion
+from plans.models.metrics import Aggregation
 from plans.services.time_zone import billing_zone
 
 CustomerDay = tuple[int, date]
@@ -24,13 +25,9 @@ def recount_days(*, version: MetricVersion, days: Iterable[CustomerDay]) -> None
         "days": [day for _, day in wanted],
         "zone": billing_zone().key,
     }
+    statements = [recount_sql.LOCK_DAYS, recount_sql.RECOUNT_DAYS]
+    if version.metric.aggregation_type == Aggregation.UNIQUE_COUNT:
+        statements += [recount_sql.FORGET_VALUES, recount_sql.TELL_VALUES_APART]
     with connection.cursor() as cursor:
-        for statement in (
-            recount_sql.PREPARE_DAYS,
-            recount_sql.LOCK_DAYS,
-            recount_sql.RECOUNT_DAYS,
-            recount_sql.FORGET_VALUES,
-            recount_sql.TELL_VALUES_APART,
-            recount_sql.DROP_EMPTY_DAYS,
-        ):
+        for statement in [*statements, recount_sql.DROP_EMPTY_DAYS]:
             cursor.execute(statement, terms)

@@ -7,7 +7,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from metering.services.metrics import create_metric, delete_metric, find_metric, update_metric
+from credits.services.delete_metric import delete_unused_metric
+from metering.services.metrics import create_metric, find_metric, update_metric
 from metering.services.read_usage import read_usage
 from metering.usage_words import building_words, read_timeframe
 from plans.listing import is_paged, read_page
@@ -71,7 +72,7 @@ class MetricDeleteView(APIView):
 
     def post(self, request: Request, identifier: str) -> Response:
         """Delete a metric that nothing uses."""
-        delete_metric(metric=find_metric(identifier), at=timezone.now())
+        delete_unused_metric(metric=find_metric(identifier), at=timezone.now())
         return Response({"success": True, "message": "Metric deleted successfully"})
 
 

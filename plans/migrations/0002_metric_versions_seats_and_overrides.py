@@ -22,6 +22,16 @@ SELECT id, customer_organization_id FROM plans_customer
 WHERE org_role = 'member' AND customer_organization_id IS NOT NULL
 """
 
+# Nobody kept an organization from having several; the first stays, the others go on by themselves.
+ONE_PRIMARY_EACH = """
+UPDATE plans_customer later SET org_role = NULL
+WHERE org_role = 'primary' AND deleted_at IS NULL AND EXISTS (
+    SELECT FROM plans_customer first
+    WHERE first.org_role = 'primary' AND first.deleted_at IS NULL AND first.id < later.id
+        AND first.customer_organization_id = later.customer_organization_id
+)
+"""
+
 # Deferred checks of the rows above would keep their tables from being altered in the same transaction.
 CHECK_NOW = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED"
 
@@ -32,6 +42,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunSQL(f"{ONE_PRIMARY_EACH}; {CHECK_NOW}", migrations.RunSQL.noop),
         migrations.CreateModel(
             name="MetricVersion",
             fields=[

@@ -113,7 +113,8 @@ def update_customer(
     )
     for column, value in changes.items():
         setattr(locked, column, value)
-    check_role(organization_id=locked.customer_organization_id, role=locked.org_role)
+    if "customer_organization_id" in changes or "org_role" in changes:
+        check_role(organization_id=locked.customer_organization_id, role=locked.org_role)
     with _conflicts_named(), transaction.atomic():
         locked.save(update_fields=[*changes, "updated_at"])
         move_member(customer=locked, at=at)

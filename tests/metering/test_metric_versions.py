@@ -6,18 +6,29 @@ from decimal import Decimal
 import pytest
 
 from billing.services.subscribe import subscribe
+from credits.models import CreditDefinition
+from credits.services.delete_metric import delete_unused_metric
 from credits.services.positions import read_positions
+from entitlements.services.check import check
 from metering.models import UsageDay
 from metering.services.build_metrics import build_next_slice
 from metering.services.metrics import MetricInUse, MetricIsBeingBuilt, create_metric, delete_metric, update_metric
 from metering.services.record_events import record_events
-from plans.models import MetricVersion
+from plans.models import MetricVersion, SubscriptionPeriod
 from plans.refusals import InvalidInput
-from tests.factories import CustomerFactory, FeatureFactory, MetricFactory
-from tests.pro_plan import event, make_pro_plan, sweep
+from tests.factories import (
+    CustomerFactory,
+    FeatureFactory,
+    MetricFactory,
+    PlanFactory,
+    PlanFeatureFactory,
+    PriceFactory,
+)
+from tests.pro_plan import event, make_pro_plan, sweep, use
 
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+JANUARY, FEBRUARY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 
 pytestmark = pytest.mark.django_db
 
@@ -151,7 +162,8 @@ class TestChange:
         assert (changed.current.number, version.built_at, version.percent_built) == (1, None, 0)
         with pytest.raises(MetricIsBeingBuilt):
             update_metric(metric=metric, at=AT, value_property="other")
-        assert build_next_slice(at=AT + HOUR)
+        # One transaction counts, another makes it the current one.
+        assert build_next_slice(at=AT + HOUR) and build_next_slice(at=AT + HOUR)
         version.refresh_from_db()
         metric.refresh_from_db()
         assert (version.built_at, version.effective_at, metric.current) == (AT + HOUR, AT + HOUR, version)
@@ -205,6 +217,88 @@ class TestDelete:
         )
         pro.metric.refresh_from_db()
         assert pro.metric.deleted_at is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), ("1", 1)])
+def test_values_that_python_takes_for_equal_are_another_filter(before, after):
+    metric = make(property_filter={"live": before})
+
+    metric = update_metric(metric=metric, at=AT, property_filter={"live": after})
+
+    assert metric.current.number == 2
+    assert repr(metric.current.property_filter) == repr({"live": [after]})
+
+
+def test_the_same_fraction_is_the_same_filter():
+    metric = make(property_filter={"size": Decimal("0.1")})
+
+    assert update_metric(metric=metric, at=AT, property_filter={"size": [Decimal("0.1")]}).current.number == 1
+
+
+def test_a_metric_with_a_grant_or_a_quota_is_not_deleted():
+    pro, customer = make_pro_plan(), CustomerFactory()
+    subscribe(at=AT, customer=customer, plan=pro.plan)
+
+    with pytest.raises(MetricInUse, match="credit definition"):
+        delete_unused_metric(metric=pro.metric, at=AT)
+    CreditDefinition.objects.update(deleted_at=AT)
+    with pytest.raises(MetricInUse, match="grant with something left"):
+        delete_unused_metric(metric=pro.metric, at=AT)
+
+
+class TestOneNumberAPeriod:
+    def limited(self, aggregation):
+        """A customer who may have 10 of a metric, from 1 January on."""
+        metric = MetricFactory(aggregation_type=aggregation)
+        plan, feature = PlanFactory(), FeatureFactory(value=10, metrics=[metric])
+        PlanFeatureFactory(plan=plan, feature=feature, value=10)
+        PriceFactory(plan=plan)
+        customer = CustomerFactory()
+        subscribe(at=JANUARY, customer=customer, plan=plan)
+        return customer, metric, feature
+
+    def send(self, customer, metric, *values, at):
+        for number, value in enumerate(values):
+            use(customer, metric, value, at + number * HOUR)
+
+    @pytest.mark.parametrize(
+        ("aggregation", "usage"),
+        [("MAX", 7), ("MIN", 1), ("AVG", "3.333333"), ("UNIQUE_COUNT", 3), ("LAST", 7), ("SUM", 10), ("COUNT", 3)],
+    )
+    def test_a_check_counts_it_once(self, aggregation, usage):
+        customer, metric, feature = self.limited(aggregation)
+        self.send(customer, metric, 1, 2, 7, at=JANUARY + 12 * HOUR)
+
+        decision = check(customer=customer.public_id, slug=feature.slug, at=JANUARY + 48 * HOUR)
+
+        assert (decision.usage, decision.limit) == (Decimal(usage), 10)
+        assert decision.remaining == 10 - Decimal(usage)
+
+    def test_thirds_are_settled(self):
+        customer, metric, _ = self.limited("AVG")
+        self.send(customer, metric, 1, 2, 7, at=JANUARY + 12 * HOUR)
+
+        sweep(FEBRUARY + HOUR)
+
+        period = SubscriptionPeriod.objects.get(customer=customer, metric=metric, settled_at__isnull=False)
+        assert period.settled_usage == Decimal("3.333333")
+
+    def test_the_latest_is_carried_into_the_next_period(self):
+        customer, metric, feature = self.limited("LAST")
+        self.send(customer, metric, 5, at=JANUARY + 12 * HOUR)
+        sweep(FEBRUARY + HOUR)
+
+        decision = check(customer=customer.public_id, slug=feature.slug, at=FEBRUARY + 48 * HOUR)
+
+        assert (decision.usage, decision.remaining) == (5, 5)
+
+    @pytest.mark.parametrize("aggregation", ["UNIQUE_COUNT", "MAX"])
+    def test_different_ones_and_the_greatest_begin_anew(self, aggregation):
+        customer, metric, feature = self.limited(aggregation)
+        self.send(customer, metric, 5, at=JANUARY + 12 * HOUR)
+        sweep(FEBRUARY + HOUR)
+
+        assert check(customer=customer.public_id, slug=feature.slug, at=FEBRUARY + 48 * HOUR).usage == 0
 
 
 @pytest.mark.parametrize(

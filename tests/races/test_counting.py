@@ -12,7 +12,7 @@ import pytest
 from billing.books import usage_days_equal_their_events
 from metering.models import UsageDay, UsageDayValue, UsageEvent
 from metering.services.attribute_events import attribute_events, register_customer
-from metering.services.build_metrics import build_next_slice, build_slice
+from metering.services.build_metrics import build_next_slice
 from metering.services.metrics import create_metric, update_metric
 from metering.services.record_events import record_events
 from metering.services.void_event import void_event
@@ -116,9 +116,9 @@ def change_metric_and_count(metric):
 
 
 def test_every_day_of_every_metric_is_what_its_events_say(at_once, monkeypatch):
-    # Slices of two events, so that counting goes on for many transactions while events come.
+    # Small slices, so that counting goes on for many transactions while events come.
     monkeypatch.setattr("metering.services.metrics.EVENTS_COUNTED_AT_ONCE", 2)
-    monkeypatch.setattr("metering.services.build_metrics.build_slice", partial(build_slice, limit=40))
+    monkeypatch.setattr("metering.services.build_metrics.EVENTS_PER_SLICE", 40)
     customers = [CustomerFactory() for _ in range(3)]
     early = create_metric(at=AT, name="early", event_name="call", aggregation_type="SUM")
     send(customers, 100, voids=True, rounds=5)
