@@ -8,8 +8,6 @@ from django.contrib.auth.middleware import AuthenticationMiddleware as BaseAuthe
 from django.contrib.messages.middleware import MessageMiddleware as BaseMessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware as BaseSessionMiddleware
 from django.http import HttpRequest
-from django.middleware.clickjacking import XFrameOptionsMiddleware as BaseXFrameOptionsMiddleware
-from django.middleware.csrf import CsrfViewMiddleware as BaseCsrfViewMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware as BaseWhiteNoiseMiddleware
 
 from config.errors import is_api
@@ -38,17 +36,9 @@ class SessionMiddleware(_PagesOnly, BaseSessionMiddleware):
     """Reads and keeps the browser's session."""
 
 
-class CsrfViewMiddleware(_PagesOnly, BaseCsrfViewMiddleware):
-    """Checks that a form was sent by a page of ours."""
-
-
 class AuthenticationMiddleware(_PagesOnly, BaseAuthenticationMiddleware):
     """Knows who is signed in."""
 
 
 class MessageMiddleware(_PagesOnly, BaseMessageMiddleware):
     """Carries messages from one page to the next."""
-
-
-class XFrameOptionsMiddleware(_PagesOnly, BaseXFrameOptionsMiddleware):
-    """Keeps pages out of frames of others."""

@@ -60,10 +60,10 @@ MIDDLEWARE = [
     "config.page_middleware.CSPMiddleware",
     "config.page_middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "config.page_middleware.CsrfViewMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "config.page_middleware.AuthenticationMiddleware",
     "config.page_middleware.MessageMiddleware",
-    "config.page_middleware.XFrameOptionsMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.guard.ApiGuardMiddleware",
 ]
 

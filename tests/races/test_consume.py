@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from threading import Barrier, Event
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from django.conf import settings
@@ -311,7 +311,9 @@ def database_url():
     """The address of the tests' database, for another process."""
     connection.ensure_connection()
     info = connection.connection.info
-    return f"postgres://{info.user}:{quote(info.password)}@{quote(info.host, safe='')}:{info.port}/{info.dbname}"
+    # Beside the name, since the host may be a folder with a socket.
+    where = urlencode({"host": info.host, "port": info.port})
+    return f"postgres://{info.user}:{quote(info.password)}@/{info.dbname}?{where}"
 
 
 @pytest.fixture
