@@ -14,22 +14,14 @@ from entitlements.live_balance import LiveBalance
 from entitlements.services.balances import Standing, Use, lock_feature, read_standing
 from entitlements.services.check import check
 from metering.events import NewEvent
-from metering.services.record_events import Outcome, record_events
+from metering.services.record_events import Outcome, record_events, refusal_of
 from plans.exact_json import decode_object
 from plans.gathering import Gathering
 from plans.periods import local_day, local_midnight
 from plans.refusals import Refusal
-from plans.services.customers import CustomerNotFound
 from plans.services.time_zone import billing_zone
 
 MOST_TOGETHER = 100
-
-
-class ConsumeConflict(Refusal):
-    """An event with this idempotency key and another content is recorded already."""
-
-    code = "idempotency_conflict"
-    status = 409
 
 
 class TimestampBeforeOpenPeriod(Refusal):
@@ -79,7 +71,7 @@ def consume(*, customer: str, slug: str, wanted: Consumption, at: datetime, exte
     was sold is read under the same lock as what is left.
 
     Raises CustomerNotFound, FeatureNotFound, NotConsumable, InvalidInput when the metric would not count exactly these
-    units, TimestampBeforeOpenPeriod, and ConsumeConflict when the key stands for an event with other content.
+    units, TimestampBeforeOpenPeriod, and EventConflict when the key stands for an event with other content.
     """
     use, call = Use(customer, external, slug), _Call(wanted, at)
     if wanted.occurred_at is None and not connection.in_atomic_block:
@@ -171,19 +163,6 @@ def _event_of(use: Use, standing: Standing, wanted: Consumption) -> NewEvent:
         idempotency_key=wanted.idempotency_key,
         properties=wanted.properties,
     )
-
-
-def refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:
-    """Say why an event was not recorded, if it was not."""
-    if outcome.unknown_customer:
-        return CustomerNotFound("Customer not found or access denied")
-    if outcome.conflicts:
-        return ConsumeConflict(
-            f"idempotencyKey {event.idempotency_key} was used for an event with other content: "
-            f"{', '.join(outcome.conflicts)} differ. Send a new key for a new event.",
-            details={"fields": outcome.conflicts},
-        )
-    return None
 
 
 def _open_since(position: Position, at: datetime) -> datetime:

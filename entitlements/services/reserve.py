@@ -12,9 +12,8 @@ from entitlements.exact_count import check_counts_exactly, check_value
 from entitlements.live_balance import LiveBalance
 from entitlements.services.balances import LockedFeature, Use, lock_feature, read_standing
 from entitlements.services.check import check
-from entitlements.services.consume import refusal_of
 from metering.events import NewEvent
-from metering.services.record_events import Outcome, record_events
+from metering.services.record_events import Outcome, record_events, refusal_of
 from plans.exact_json import decode_object
 from plans.refusals import NotFound, Refusal
 
@@ -175,7 +174,7 @@ def commit_reservation(
 
     Fewer units free the rest, more are recorded all the same. A second commit of the same content gives the first one
     again. `properties` is JSON text of an object. Raises ReservationNotFound, ReservationExpired, ReservationReleased,
-    InvalidInput when the metric would not count exactly these units, and ConsumeConflict for a second commit with other
+    InvalidInput when the metric would not count exactly these units, and EventConflict for a second commit with other
     content.
     """
     reservation = _lock_reservation(identifier)

@@ -15,7 +15,7 @@ from metering.events import NewEvent
 from metering.models import EVENT_PREFIX
 from metering.services.list_events import count_events, find_events, list_events
 from metering.services.negative_periods import find_negative_periods
-from metering.services.record_events import Outcome, record_events
+from metering.services.record_events import Outcome, record_events, refusal_of
 from metering.services.void_event import EventNotFound, void_event
 from metering.words import event_body, read_batch, read_entry, read_event
 from plans.access import needs
@@ -23,15 +23,7 @@ from plans.exact_json import encode
 from plans.ids import key_of
 from plans.refusals import Refusal
 from plans.serializers.reading import read
-from plans.services.customers import CustomerNotFound
 from plans.services.time_zone import billing_zone
-
-
-class IdempotencyConflict(Refusal):
-    """An event with this idempotency key and another content is recorded already."""
-
-    code = "idempotency_conflict"
-    status = 409
 
 
 # An event carries its own idempotency key, and its body is read here, once.
@@ -54,7 +46,7 @@ def _record(request: HttpRequest) -> HttpResponse:
     at = timezone.now()
     event = read_event(request.body, at=at)
     (outcome,) = record_events(events=[event], at=at)
-    refusal = _refusal_of(event, outcome)
+    refusal = refusal_of(event, outcome)
     if refusal is not None:
         raise refusal
     body = {
@@ -82,7 +74,7 @@ def batch(request: HttpRequest) -> HttpResponse:
     accepted: list[tuple[int, NewEvent, Outcome]] = []
     outcomes = record_events(events=[event for _, event in readable], at=at) if readable else []
     for (index, event), outcome in zip(readable, outcomes, strict=True):
-        refused = _refusal_of(event, outcome)
+        refused = refusal_of(event, outcome)
         if refused is None:
             accepted.append((index, event, outcome))
         else:
@@ -139,18 +131,6 @@ def _warnings(accepted: Sequence[tuple[int, NewEvent, Outcome]]) -> list[dict[st
         }
         for event, metrics in sorted(find_negative_periods(events=list(corrections)).items())
     ]
-
-
-def _refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:
-    if outcome.unknown_customer:
-        return CustomerNotFound("Customer not found or access denied")
-    if outcome.conflicts:
-        return IdempotencyConflict(
-            f"idempotencyKey {event.idempotency_key} was used for an event with other content: "
-            f"{', '.join(outcome.conflicts)} differ. Send a new key for a new event.",
-            details={"fields": outcome.conflicts},
-        )
-    return None
 
 
 def _entry_error(index: int, refusal: Refusal) -> dict[str, Any]:

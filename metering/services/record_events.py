@@ -10,7 +10,16 @@ from django.db import connection
 from metering.events import NewEvent
 from metering.usage_sql import COMPARE_EVENTS, RECORD_EVENTS
 from plans.prepared import run_prepared
+from plans.refusals import Refusal
+from plans.services.customers import CustomerNotFound
 from plans.services.time_zone import billing_zone
+
+
+class EventConflict(Refusal):
+    """An event with this idempotency key and another content is recorded already."""
+
+    code = "idempotency_conflict"
+    status = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,19 @@ def record_events(*, events: Sequence[NewEvent], at: datetime) -> list[Outcome]:
         outcomes = _compare(rows, repeated, outcomes)
     # A repetition whose first event cannot be found was addressed to a customer that was deleted meanwhile.
     return [outcome or Outcome(event_id=None, unknown_customer=True) for outcome in outcomes]
+
+
+def refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:
+    """Say why an event was not recorded, if it was not."""
+    if outcome.unknown_customer:
+        return CustomerNotFound("Customer not found or access denied")
+    if outcome.conflicts:
+        return EventConflict(
+            f"idempotencyKey {event.idempotency_key} was used for an event with other content: "
+            f"{', '.join(outcome.conflicts)} differ. Send a new key for a new event.",
+            details={"fields": outcome.conflicts},
+        )
+    return None
 
 
 class _Row(msgspec.Struct):

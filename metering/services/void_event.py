@@ -22,7 +22,7 @@ def void_event(*, event_id: int, reason: str, by: str, at: datetime) -> EventVoi
     # Whoever makes a metric waits for this lock, or has committed it: either it counts what is left, or is found below.
     with connection.cursor() as cursor:
         cursor.execute(f"LOCK TABLE {UsageEvent._meta.db_table} IN ROW EXCLUSIVE MODE")
-    # Whoever attributes the event meanwhile leaves it out and finds it, with its void, at the next sweep.
+    # Whoever attributes the event has this lock first, and it is counted below; or waits, and finds it void.
     event = UsageEvent.objects.select_for_update(no_key=True).filter(pk=event_id).first()
     if event is None:
         raise EventNotFound("Event not found")

@@ -11,9 +11,10 @@ from credits.services.grants import grant_credits, revoke_grant
 from credits.services.positions import read_positions
 from entitlements.services.balances import NotConsumable
 from entitlements.services.check import check
-from entitlements.services.consume import ConsumeConflict, Consumption, TimestampBeforeOpenPeriod, consume
+from entitlements.services.consume import Consumption, TimestampBeforeOpenPeriod, consume
 from metering.models import UsageDay, UsageEvent
 from metering.services.metrics import create_metric
+from metering.services.record_events import EventConflict
 from plans.models import PlanFeature, Seat
 from plans.refusals import InvalidInput
 from plans.services.customers import CustomerNotFound
@@ -260,7 +261,7 @@ class TestRepetitions:
     def test_a_key_with_other_content_is_a_conflict_that_names_the_fields(self, ada, slug):
         taken(ada, slug, 4, key="k")
 
-        with pytest.raises(ConsumeConflict, match="eventValue, properties differ") as conflict:
+        with pytest.raises(EventConflict, match="eventValue, properties differ") as conflict:
             taken(ada, slug, 3, key="k", properties='{"region": "eu"}')
 
         assert (conflict.value.status, conflict.value.code) == (409, "idempotency_conflict")
@@ -269,7 +270,7 @@ class TestRepetitions:
     def test_a_key_of_an_event_that_was_sent_without_asking_is_a_repetition_of_it(self, pro, ada, slug):
         use(ada, pro.metric, 4, JAN_20, key="k")
 
-        with pytest.raises(ConsumeConflict, match="eventTimestamp"):
+        with pytest.raises(EventConflict, match="eventTimestamp"):
             taken(ada, slug, 4, key="k")
 
     def test_the_same_key_of_another_customer_is_another_call(self, pro, ada, slug):

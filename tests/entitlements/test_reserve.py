@@ -10,7 +10,7 @@ from billing.services.subscribe import subscribe
 from credits.models import Reservation
 from entitlements.services.balances import NotConsumable
 from entitlements.services.check import check
-from entitlements.services.consume import ConsumeConflict, Consumption, consume
+from entitlements.services.consume import Consumption, consume
 from entitlements.services.reserve import (
     ReservationCommitted,
     ReservationConflict,
@@ -23,7 +23,7 @@ from entitlements.services.reserve import (
     reserve,
 )
 from metering.models import UsageEvent
-from metering.services.record_events import record_events
+from metering.services.record_events import EventConflict, record_events
 from plans.models import PlanFeature, Seat
 from plans.refusals import InvalidInput
 from tests.factories import CustomerFactory, FeatureFactory, MetricFactory, PlanFeatureFactory
@@ -290,7 +290,7 @@ class TestCommitting:
         reserved = keep(4)
         commit(reserved)
 
-        with pytest.raises(ConsumeConflict, match="eventValue differ"):
+        with pytest.raises(EventConflict, match="eventValue differ"):
             commit(reserved, 3)
 
         assert rest() == 6
@@ -330,7 +330,7 @@ class TestCommitting:
         sent = event(pro.metric.event_name, 1, NOON, key, customer=ada.public_id)
         record_events(events=[sent], at=NOON)
 
-        with pytest.raises(ConsumeConflict):
+        with pytest.raises(EventConflict):
             commit(reserved)
 
         assert state(reserved, NOON) == "held"

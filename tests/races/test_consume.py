@@ -26,7 +26,7 @@ from credits.models import CreditTransaction, Reservation
 from credits.services.grants import grant_credits, revoke_grant
 from credits.services.positions import lock_balances
 from entitlements.services.check import check
-from entitlements.services.consume import ConsumeConflict, Consumed, Consumption, consume
+from entitlements.services.consume import Consumed, Consumption, consume
 from entitlements.services.reserve import (
     Committed,
     ReservationCommitted,
@@ -37,6 +37,7 @@ from entitlements.services.reserve import (
     reserve,
 )
 from metering.models import UsageDay, UsageEvent
+from metering.services.record_events import EventConflict
 from tests.factories import CreditDefinitionFactory, CustomerFactory, MetricFactory
 from tests.pro_plan import bills, make_pro_plan, use
 
@@ -156,7 +157,7 @@ def test_one_callers_mistake_does_not_fail_those_who_wait_with_it(at_once):
     outcomes = at_once([*good, *[consuming(customer, pro, 2, "taken")] * 5])
 
     assert len(allowed(outcomes[:20])) == 20
-    assert [type(outcome) for outcome in outcomes[20:]] == [ConsumeConflict] * 5
+    assert [type(outcome) for outcome in outcomes[20:]] == [EventConflict] * 5
     assert UsageDay.objects.get().total == 21
 
 
@@ -241,7 +242,7 @@ def test_a_double_commit_of_two_values_records_one(at_once):
     )
 
     assert len([one for one in outcomes if isinstance(one, Committed)]) == 4
-    assert len([one for one in outcomes if isinstance(one, ConsumeConflict)]) == 4
+    assert len([one for one in outcomes if isinstance(one, EventConflict)]) == 4
     assert UsageDay.objects.get().total == UsageEvent.objects.get().value
 
 
