@@ -15,7 +15,7 @@ from metering.events import NewEvent
 from metering.models import EVENT_PREFIX
 from metering.services.list_events import count_events, find_events, list_events
 from metering.services.negative_periods import find_negative_periods
-from metering.services.record_events import Outcome, record_events, refusal_of
+from metering.services.record_events import Outcome, record_event, record_events, refusal_of
 from metering.services.void_event import EventNotFound, void_event
 from metering.words import event_body, read_batch, read_entry, read_event
 from plans.access import needs
@@ -45,7 +45,7 @@ def _record(request: HttpRequest) -> HttpResponse:
     """POST /v1/events: record one event. 202, also for a repetition."""
     at = timezone.now()
     event = read_event(request.body, at=at)
-    (outcome,) = record_events(events=[event], at=at)
+    outcome = record_event(event=event, at=at)
     refusal = refusal_of(event, outcome)
     if refusal is not None:
         raise refusal

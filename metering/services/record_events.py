@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -9,6 +9,7 @@ from django.db import connection
 
 from metering.events import NewEvent
 from metering.usage_sql import COMPARE_EVENTS, RECORD_EVENTS
+from plans.gathering import Gathering
 from plans.prepared import run_prepared
 from plans.refusals import Refusal
 from plans.services.customers import CustomerNotFound
@@ -38,13 +39,24 @@ class Outcome:
     first: dict[str, Any] | None = None
 
 
+# An event, and when it came.
+Sent = tuple[NewEvent, datetime]
+
+
 def record_events(*, events: Sequence[NewEvent], at: datetime) -> list[Outcome]:
     """Record the events that are new and count exactly those, in one statement; tell each one's outcome in order.
 
     An event addressed by an external id that nobody has is kept unattributed; one addressed by an unknown id of ours
     is not recorded.
     """
-    rows = _as_json(events, at)
+    return _record([(event, at) for event in events])
+
+
+def _record(sent: Sequence[Sent]) -> list[Outcome]:
+    if not sent:
+        return []
+    events = [event for event, _ in sent]
+    rows, at = _as_json(sent), max(at for _, at in sent)
     answers = run_prepared(RECORD_EVENTS, {"rows": rows, "at": at, "zone": billing_zone().key})
     outcomes: list[Outcome | None] = [None] * len(events)
     seen: set[int] = set()
@@ -61,6 +73,23 @@ def record_events(*, events: Sequence[NewEvent], at: datetime) -> list[Outcome]:
         outcomes = _compare(rows, repeated, outcomes)
     # A repetition whose first event cannot be found was addressed to a customer that was deleted meanwhile.
     return [outcome or Outcome(event_id=None, unknown_customer=True) for outcome in outcomes]
+
+
+def record_event(*, event: NewEvent, at: datetime) -> Outcome:
+    """Record one event, together with those that come while another statement records, in one commit."""
+    if connection.in_atomic_block:
+        # The commit is the caller's.
+        return record_events(events=[event], at=at)[0]
+    return _single_events.ask(_ANY, (event, at))
+
+
+def _record_together(_: str, first: Sent, take: Callable[[], Sequence[Sent]]) -> list[Outcome]:
+    return _record(take())
+
+
+_ANY = "any customer's"
+# As many as a batch may have is more than ever wait at once.
+_single_events: Gathering[str, Sent, Outcome] = Gathering(_record_together, most=1_000)
 
 
 def refusal_of(event: NewEvent, outcome: Outcome) -> Refusal | None:
@@ -94,7 +123,7 @@ class _Row(msgspec.Struct):
 _encoder = msgspec.json.Encoder(decimal_format="string")
 
 
-def _as_json(events: Sequence[NewEvent], at: datetime) -> str:
+def _as_json(sent: Sequence[Sent]) -> str:
     rows = [
         _Row(
             index,
@@ -108,7 +137,7 @@ def _as_json(events: Sequence[NewEvent], at: datetime) -> str:
             event.idempotency_key,
             msgspec.Raw(event.properties),
         )
-        for index, event in enumerate(events)
+        for index, (event, at) in enumerate(sent)
     ]
     return _encoder.encode(rows).decode()
 

@@ -11,8 +11,9 @@ from tests.bench.load import HttpJob, Job, SqlJob, Tally, Templates
 from tests.bench.run import Run, Stage
 from tests.bench.traffic import batches, event_requests, plain_insert, statements_of
 
-# As many as the web server has threads.
 CONNECTIONS = 8
+# Of senders of single events: as many as the web server has threads, so that there is something to commit together.
+SINGLE_CONNECTIONS = 32
 SIZES = (1_000, 100, 1)
 HTTP, BARE, USUAL, PLAIN = "HTTP", "bare statement", "idiomatic DRF", "plain insert"
 OUR_TABLE = "metering_usageevent"
@@ -108,7 +109,7 @@ def _http_job(run: Run, port: int, texts: list[str], size: int) -> HttpJob:
     return HttpJob(
         port=port,
         requests=Templates(texts, next(run.series)),
-        connections=CONNECTIONS,
+        connections=SINGLE_CONNECTIONS if size == 1 else CONNECTIONS,
         seconds=run.seconds,
         status=202,
         match=b'"Event accepted"' if size == 1 else b'"accepted":%d' % size,

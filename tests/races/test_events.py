@@ -1,15 +1,16 @@
 """Concurrent senders: every event is recorded once and counted once, and nobody waits for ever."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from threading import Thread
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from msgspec import structs
 
 from metering.models import UsageDay, UsageEvent
 from metering.services.attribute_events import attribute_events, register_customer
-from metering.services.record_events import record_events
+from metering.services.record_events import record_event, record_events
 from tests.factories import CustomerFactory, MetricFactory
 from tests.pro_plan import event
 
@@ -47,6 +48,33 @@ def test_the_same_key_with_other_values_keeps_one_and_names_the_conflict_to_the_
     answers = [outcome for (outcome,) in outcomes]
     assert sum(answer.conflicts == ["eventValue"] for answer in answers) == 7
     assert totals(metric) == [(1, UsageEvent.objects.get().value)]
+
+
+def test_single_events_that_are_recorded_together_keep_their_own_answers_and_times(at_once):
+    metric = MetricFactory()
+    customers = [CustomerFactory() for _ in range(4)]
+    came = [AT + timedelta(microseconds=sender) for sender in range(24)]
+
+    def sent(sender):
+        if sender % 6 == 5:
+            return event(metric.event_name, 1, AT, f"k{sender}", customer="cus_nobody")
+        if sender % 6 == 4:
+            # The same key as its neighbour with another value: one of the two is the first.
+            return event(metric.event_name, 2, AT, f"k{sender - 1}", customer=customers[3].public_id)
+        one = event(metric.event_name, 1, AT, f"k{sender}", customer=customers[sender % 6].public_id)
+        return structs.replace(one, occurred_at=None) if sender % 6 == 0 else one
+
+    answers = at_once([partial(record_event, event=sent(n), at=came[n]) for n in range(24)])
+
+    assert [n for n, answer in enumerate(answers) if answer.unknown_customer] == [5, 11, 17, 23]
+    for n in (3, 9, 15, 21):
+        assert sorted([answers[n].conflicts, answers[n + 1].conflicts]) == [[], ["eventValue"]]
+        assert answers[n].event_id == answers[n + 1].event_id
+    recorded = UsageEvent.objects.in_bulk()
+    assert len(recorded) == 16
+    # Without a timestamp an event happened when it came, not when the statement ran that took others along.
+    assert all(recorded[answers[n].event_id].occurred_at == came[n] for n in (0, 6, 12, 18))
+    assert sum(total for _, total in totals(metric)) == sum(one.value for one in recorded.values())
 
 
 @pytest.mark.parametrize("addressing", ["by id", "by external id", "both"])

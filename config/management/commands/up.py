@@ -31,7 +31,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_SECONDS = 60
 # Two processes for two cores. Threads wait for the database most of the time; each keeps its own connection.
 WEB_WORKERS = 2
-WEB_THREADS = 4
+WEB_THREADS = 16
 # Not through a proxy: these are our own processes.
 local_http = build_opener(ProxyHandler({}))
 
