@@ -42,7 +42,7 @@ def statement(invoice: Invoice) -> dict[str, Any]:
             or period_text(line.billing_period_start_at, line.billing_period_end_at),
             "grant": line.grant,
             "quantity": units(line.quantity),
-            "each": in_column(money_text(line.unit_amount_cents, currency)),
+            "each": in_column("" if line.unit_amount_cents is None else money_text(line.unit_amount_cents, currency)),
             "amount": amount(line.amount_cents, currency),
         }
         for line in invoice.lines.select_related("grant").order_by("position")

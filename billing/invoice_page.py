@@ -186,7 +186,7 @@ def _sheet_line(line: InvoiceLine, invoice: Invoice, zone: ZoneInfo) -> SheetLin
         description=line.description,
         period=period_text(start, end, zone),
         quantity=units_text(line.quantity, unit),
-        each=money_text(line.unit_amount_cents, invoice.currency),
+        each="" if line.unit_amount_cents is None else money_text(line.unit_amount_cents, invoice.currency),
         amount=money_text(line.amount_cents, invoice.currency),
     )
 

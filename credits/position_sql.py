@@ -88,7 +88,7 @@ WITH pair AS (
     LEFT JOIN unsettled_from USING (customer_id, metric_id)
     LEFT JOIN spendable_from USING (customer_id, metric_id)
 ), period AS (
-    SELECT period.*, item.included_units
+    SELECT period.*, item.included_units, item.feature_units
     FROM horizon
     JOIN plans_subscriptionperiod period USING (customer_id, metric_id)
     JOIN plans_subscriptionitem item ON item.id = period.item_id
@@ -162,7 +162,8 @@ WITH pair AS (
     ) AS measured
 {carried}){different}, periods AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(
-        id, start_at, end_at, settled_at IS NOT NULL, included_units::text) ORDER BY start_at) AS listed
+        id, start_at, end_at, settled_at IS NOT NULL, included_units::text, feature_units::text)
+        ORDER BY start_at) AS listed
     FROM period GROUP BY 1, 2
 ), spendables AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(

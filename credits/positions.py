@@ -11,13 +11,15 @@ from plans.money import exactly
 
 @dataclass(frozen=True, slots=True)
 class StoredPeriod:
-    """A stored period `[start_at, end_at)` of the metric's clock, with the units that its item includes."""
+    """A stored period `[start_at, end_at)` of the metric's clock, with the units that its item includes: those of its
+    component, and those of the plan's feature."""
 
     key: int
     start_at: datetime
     end_at: datetime
     settled: bool
-    included: Decimal = ZERO
+    included_units: Decimal = ZERO
+    feature_units: Decimal = ZERO
 
     def contains(self, at: datetime) -> bool:
         return self.start_at <= at < self.end_at
@@ -72,9 +74,13 @@ class Position:
         )
 
     def included_in(self, period: StoredPeriod) -> Decimal:
-        """Units that a period includes: none when a renewing grant, the plan's quota, takes their place."""
+        """Units that a period includes before any grant is asked."""
+        return period.included_units + self.free_in(period)
+
+    def free_in(self, period: StoredPeriod) -> Decimal:
+        """Units that the plan's feature gives: none when a renewing grant, the plan's quota, takes their place."""
         has_quota = any(grant.period is not None and grant.is_active(period.start_at) for grant in self.grants)
-        return ZERO if has_quota else period.included
+        return ZERO if has_quota else period.feature_units
 
     def _unsettled_segments(self) -> list[Segment]:
         placed = ((start_at, units, self.period_at(start_at)) for start_at, units in self.usage + self.reserved)
@@ -87,6 +93,10 @@ class Position:
     def period_at(self, at: datetime) -> StoredPeriod | None:
         """The stored period that contains an instant, if any."""
         return next((period for period in self.periods if period.contains(at)), None)
+
+    def period(self, key: int) -> StoredPeriod:
+        """The stored period with this key."""
+        return next(candidate for candidate in self.periods if candidate.key == key)
 
     def active_grants(self, at: datetime) -> list[GrantState]:
         """Grants that usage at this instant may burn."""
@@ -109,7 +119,7 @@ class Position:
     @exactly
     def used_in(self, period: int) -> Decimal:
         """Units of a period, never below 0."""
-        stored = next(candidate for candidate in self.periods if candidate.key == period)
+        stored = self.period(period)
         return max(sum((units for start_at, units in self.usage if stored.contains(start_at)), ZERO), ZERO)
 
     @exactly

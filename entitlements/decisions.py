@@ -115,13 +115,15 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
 
 
 def _limited(position: Position, limit: Decimal, at: datetime) -> Position:
-    """The position as if the period at `at` included `limit` units."""
+    """The position as if the plan's feature gave `limit` units in the period at `at`."""
     current = position.period_at(at)
-    if current is None or current.included == limit:
+    if current is None or current.feature_units == limit:
         return position
     return replace(
         position,
-        periods=tuple(replace(period, included=limit) if period is current else period for period in position.periods),
+        periods=tuple(
+            replace(period, feature_units=limit) if period is current else period for period in position.periods
+        ),
     )
 
 

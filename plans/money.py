@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
+from fractions import Fraction
 from functools import cache, wraps
 from typing import ParamSpec, TypeVar
 
@@ -14,6 +15,7 @@ R = TypeVar("R")
 # Wide enough for a sum of numeric(38,6) times a price of numeric(30,12); anything that would round is an error.
 EXACT = Context(prec=200, traps=[InvalidOperation, Overflow, Inexact])
 _SMALLEST_QUANTITY = Decimal("0.000001")
+_SMALLEST_COST = Decimal("1e-12")
 # Minor units by the convention of payment providers (ISO 4217) where the display data of babel differs from it.
 _PROVIDER_EXPONENTS = {
     "AFN": 2, "ALL": 2, "IRR": 2, "KPW": 2, "LAK": 2, "LBP": 2, "MMK": 2, "RSD": 2, "SOS": 2, "SYP": 2, "YER": 2,
@@ -32,11 +34,22 @@ def exactly(function: Callable[P, R]) -> Callable[P, R]:
     return computing_exactly
 
 
-def round_cents(amount: Decimal) -> int:
+def round_cents(amount: Decimal | Fraction) -> int:
     """Round an exact amount of minor units half away from zero: 0.5 → 1, −0.5 → −1. The only rounding of money."""
+    numerator, denominator = amount.as_integer_ratio()
+    rounded = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return rounded if numerator >= 0 else -rounded
+
+
+def written_exactly(amount: Fraction) -> Decimal:
+    """Write an exact amount as a decimal; one that has no end is rounded half away from zero to 12 decimals."""
     with localcontext(EXACT) as context:
-        context.traps[Inexact] = False
-        return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+        try:
+            return Decimal(amount.numerator) / Decimal(amount.denominator)
+        except Inexact:
+            context.traps[Inexact] = False
+            quotient = Decimal(amount.numerator) / Decimal(amount.denominator)
+            return quotient.quantize(_SMALLEST_COST, rounding=ROUND_HALF_UP)
 
 
 def mean_quantity(total: Decimal, count: int) -> Decimal:

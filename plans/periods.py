@@ -23,6 +23,8 @@ class Clock:
 
     frequency: str
     interval: int = 1
+    count: int | None = None
+    until: str | None = None
 
     @property
     def rule(self) -> str:

@@ -1,163 +1,232 @@
-"""The price language: reading it, writing it, and the price of a quantity. No clock, no database.
+"""The price of a quantity: how metered units become money. Plain numbers: no clock, no database.
 
-A price is `{"dsl_version": 1, "components": […]}`. A `fixed` component is a fee in advance; a `usage` component charges
-`unit_cost_cents` for each metered unit in arrears.
+Ruling: the cumulative quantity is converted first (`divide_by`), then what is included is taken off, then the model
+prices the rest; credits are worth the difference of two such prices; `minimum_cents` and `maximum_cents` bound what is
+left after them. Every result is an exact fraction of minor units and is rounded once, where a line is written.
 """
 
-import re
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import combinations
-from typing import Any
+from fractions import Fraction
 
 from plans.money import exactly
-from plans.periods import Clock, nests, parse_recurrence
-from plans.refusals import InvalidInput
 
-DSL_VERSION = 1
-MOST_COMPONENTS = 50
-LARGEST_AMOUNT_CENTS = 10**12
-LARGEST_UNIT_COST_CENTS = Decimal(10**9)
-UNIT_COST_DECIMALS = 12
-_SMALLEST_COST = Decimal(10) ** -UNIT_COST_DECIMALS
-_PLAIN_DECIMAL = re.compile(r"[0-9]{1,10}(\.[0-9]{1,30})?([eE]-?[0-9]{1,2})?")
-_COMMON_KEYS = {"type", "component_id", "component_name", "label", "recurrence_rule"}
-_KEYS = {
-    "fixed": _COMMON_KEYS | {"amount_cents"},
-    "usage": _COMMON_KEYS | {"unit_label", "metric_id", "unit_cost_cents", "model"},
-}
+PER_UNIT, GRADUATED, VOLUME, PACKAGE = "per_unit", "graduated", "volume", "package"
+PERCENTAGE, GRADUATED_PERCENTAGE = "percentage", "graduated_percentage"
+MODELS = (PER_UNIT, GRADUATED, VOLUME, PACKAGE, PERCENTAGE, GRADUATED_PERCENTAGE)
+TIERED = (GRADUATED, VOLUME, GRADUATED_PERCENTAGE)
+OF_AMOUNTS = (PERCENTAGE, GRADUATED_PERCENTAGE)
+PACKAGE_ROUNDS = ("up", "down")
+DIVIDE_ROUNDS = ("none", "up", "down", "half_up")
+
+_ZERO, _NOTHING = Decimal(0), Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
-class ComponentTerms:
-    """One component as the price language states it. Money in minor units; `metric_id` is the metric's public id."""
+class Tier:
+    """The price of units from the tier before up to and including `up_to`; None is the open end.
 
-    kind: str
-    clock: Clock
-    component_id: str | None = None
-    component_name: str = ""
-    label: str = ""
-    unit_label: str = ""
-    metric_id: str | None = None
-    amount_cents: int | None = None
+    `rate_percent` takes the place of `unit_cost_cents` where amounts are priced. The flat cost falls due once any unit
+    reaches the tier.
+    """
+
+    up_to: Decimal | None
+    unit_cost_cents: Decimal = _ZERO
+    flat_cost_cents: Decimal = _ZERO
+    rate_percent: Decimal = _ZERO
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """How a component makes money of metered units. Costs are minor units and may have decimals.
+
+    `included_units`, tiers and packages count priced units: metered ones divided by `divide_by` and rounded as
+    `divide_round` says. For percentages the metered units are an amount in major units, and `minor_per_major` converts
+    it. `fixed_cost_cents` is due per event of positive value.
+    """
+
+    model: str = PER_UNIT
+    unit_cost_cents: Decimal = _ZERO
+    tiers: tuple[Tier, ...] = ()
+    first_tier_flat_at_zero: bool = False
+    package_size: Decimal = Decimal(1)
+    package_cost_cents: Decimal = _ZERO
+    package_round: str = "up"
+    rate_percent: Decimal = _ZERO
+    fixed_cost_cents: Decimal = _ZERO
+    divide_by: Decimal | None = None
+    divide_round: str = "none"
+    included_units: Decimal = _ZERO
+    minimum_cents: int | None = None
+    maximum_cents: int | None = None
+    minor_per_major: int = 100
+
+    @property
+    @exactly
+    def included_metered_units(self) -> Decimal:
+        """What is included, in metered units."""
+        return self.included_units * (self.divide_by or 1)
+
+    @property
+    def counts_events(self) -> bool:
+        """Tell whether the number of events matters beside the units."""
+        return self.fixed_cost_cents > 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether each charged metered unit simply costs `unit_cost_cents`."""
+        return self.model == PER_UNIT and self.divide_by is None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a price: `units` above `above` cost `unit_cost_cents` each, or `rate_percent` of them, and the flat cost.
+
+    For packages `units` is how many of them are billed; for the fee per event, the events.
+    """
+
+    units: Fraction
+    above: Fraction
+    up_to: Decimal | None
+    cents: Fraction
     unit_cost_cents: Decimal | None = None
+    rate_percent: Decimal | None = None
+    flat_cost_cents: Decimal = _ZERO
+    of: str = "units"
 
 
-def read_pricing_data(data: Any, *, path: str = "pricingData") -> list[ComponentTerms]:
-    """Read and check a price. Raises InvalidInput with the path of the first field that cannot be accepted."""
-    if not isinstance(data, dict):
-        raise InvalidInput.at(path, 'must be an object like {"dsl_version": 1, "components": […]}.')
-    if data and not data.keys() & {"dsl_version", "components"}:
-        raise InvalidInput.at(
-            path,
-            'must be written in the price language, {"dsl_version": 1, "components": […]}; other shapes are not read.',
-        )
-    unknown = sorted(set(data) - {"dsl_version", "components"})
-    if unknown:
-        raise InvalidInput.at(f"{path}.{unknown[0]}", "is not a key of a price; the keys are dsl_version, components.")
-    if data.get("dsl_version") != DSL_VERSION or isinstance(data.get("dsl_version"), bool):
-        raise InvalidInput.at(f"{path}.dsl_version", "must be 1.")
-    components = data.get("components")
-    if not isinstance(components, list) or not 1 <= len(components) <= MOST_COMPONENTS:
-        raise InvalidInput.at(f"{path}.components", f"must be a list of 1 to {MOST_COMPONENTS} components.")
-    terms = [_read_component(entry, f"{path}.components[{index}]") for index, entry in enumerate(components)]
-    _check_together(terms, path)
-    return terms
+def price_of(charge: Charge, quantity: Decimal, *, free: Decimal = _ZERO, events: int = 0) -> Fraction:
+    """The exact price in minor units of `quantity` metered units, before minimum and maximum; a negative quantity costs
+    what 0 costs.
+
+    `free` metered units, those that the plan's feature includes, are taken off first. `events` is the number of events
+    of positive value.
+    """
+    return sum((step.cents for step in steps_of(charge, quantity, free=free, events=events)), _NOTHING)
 
 
-def _read_component(entry: Any, path: str) -> ComponentTerms:
-    if not isinstance(entry, dict):
-        raise InvalidInput.at(path, "must be an object.")
-    kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in _KEYS:
-        raise InvalidInput.at(f"{path}.type", "must be fixed or usage.")
-    unknown = sorted(set(entry) - _KEYS[kind])
-    if unknown:
-        known = ", ".join(sorted(_KEYS[kind]))
-        raise InvalidInput.at(f"{path}.{unknown[0]}", f"is not a key of a {kind} component; the keys are {known}.")
-    terms: dict[str, Any] = {
-        "kind": kind,
-        "clock": parse_recurrence(entry.get("recurrence_rule"), path=f"{path}.recurrence_rule"),
-        "component_id": _text(entry, "component_id", path, 80) or None,
-        "component_name": _text(entry, "component_name", path, 120),
-        "label": _text(entry, "label", path, 200),
-    }
-    if kind == "fixed":
-        return ComponentTerms(**terms, amount_cents=_read_amount(entry.get("amount_cents"), f"{path}.amount_cents"))
-    if entry.get("model", "per_unit") != "per_unit":
-        raise InvalidInput.at(f"{path}.model", "must be per_unit.")
-    metric_id = _text(entry, "metric_id", path, 80)
-    if not metric_id:
-        raise InvalidInput.at(f"{path}.metric_id", "is required: the id of the metric that counts the usage.")
-    return ComponentTerms(
-        **terms,
-        unit_label=_text(entry, "unit_label", path, 60),
-        metric_id=metric_id,
-        unit_cost_cents=_read_unit_cost(entry.get("unit_cost_cents"), f"{path}.unit_cost_cents"),
+def net_of(
+    charge: Charge,
+    *,
+    used: Decimal,
+    credited: Decimal,
+    included: Decimal = _ZERO,
+    free: Decimal = _ZERO,
+    events: int = 0,
+) -> Fraction:
+    """The exact price of `used` metered units of which credits pay for `credited`, before minimum and maximum.
+
+    `included` are the units, `free` ones among them, that cost nothing before any credit is asked. A volume price stays
+    in the tier of all that was used, so each credited unit takes off an equal part of it.
+    """
+    if not credited:
+        return price_of(charge, used, free=free, events=events)
+    if charge.model != VOLUME:
+        return price_of(charge, used - credited, free=free, events=events)
+    beyond = Fraction(used) - Fraction(included)
+    return price_of(charge, used, free=free) * (beyond - Fraction(credited)) / beyond
+
+
+def bounded(charge: Charge, cents: Fraction) -> Fraction:
+    """Bring the price of a period within the charge's minimum and maximum."""
+    if charge.minimum_cents is not None:
+        cents = max(cents, Fraction(charge.minimum_cents))
+    if charge.maximum_cents is not None:
+        cents = min(cents, Fraction(charge.maximum_cents))
+    return cents
+
+
+def steps_of(charge: Charge, quantity: Decimal, *, free: Decimal = _ZERO, events: int = 0) -> list[Step]:
+    """Tell the arithmetic of a price, part by part; the parts add up to it."""
+    units = priced_units(charge, quantity, free=free)
+    if charge.model == PER_UNIT:
+        return [_step(charge, units, _NOTHING, None, unit_cost_cents=charge.unit_cost_cents)]
+    if charge.model == PACKAGE:
+        return [_packages(charge, units)]
+    if charge.model == PERCENTAGE:
+        rate = _step(charge, units, _NOTHING, None, rate_percent=charge.rate_percent)
+        return [rate, _event_fee(charge, events)] if charge.counts_events else [rate]
+    if charge.model == VOLUME:
+        return [_volume(charge, units)]
+    return list(_graduated(charge, units))
+
+
+def priced_units(charge: Charge, quantity: Decimal, *, free: Decimal = _ZERO) -> Fraction:
+    """Convert metered units into those that the model prices, and take off what is included."""
+    metered = max(Fraction(quantity) - Fraction(free), _NOTHING)
+    converted = metered if charge.divide_by is None else _rounded(metered / Fraction(charge.divide_by), charge)
+    return max(converted - Fraction(charge.included_units), _NOTHING)
+
+
+def _rounded(units: Fraction, charge: Charge) -> Fraction:
+    if charge.divide_round == "up":
+        return Fraction(math.ceil(units))
+    if charge.divide_round == "down":
+        return Fraction(math.floor(units))
+    if charge.divide_round == "half_up":
+        return Fraction(math.floor(units + Fraction(1, 2)))
+    return units
+
+
+def _step(
+    charge: Charge,
+    units: Fraction,
+    above: Fraction,
+    up_to: Decimal | None,
+    *,
+    unit_cost_cents: Decimal | None = None,
+    rate_percent: Decimal | None = None,
+    flat_cost_cents: Decimal = _ZERO,
+) -> Step:
+    if rate_percent is not None:
+        cents = units * charge.minor_per_major * Fraction(rate_percent) / 100
+    else:
+        cents = units * Fraction(unit_cost_cents or 0)
+    return Step(
+        units=units,
+        above=above,
+        up_to=up_to,
+        cents=cents + Fraction(flat_cost_cents),
+        unit_cost_cents=unit_cost_cents,
+        rate_percent=rate_percent,
+        flat_cost_cents=flat_cost_cents,
     )
 
 
-def _text(entry: dict[str, Any], key: str, path: str, longest: int) -> str:
-    value = entry.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > longest:
-        raise InvalidInput.at(f"{path}.{key}", f"must be text of at most {longest} characters.")
-    return value
+def _packages(charge: Charge, units: Fraction) -> Step:
+    filled = units / Fraction(charge.package_size)
+    packages = Fraction(math.ceil(filled) if charge.package_round == "up" else math.floor(filled))
+    cents = packages * Fraction(charge.package_cost_cents)
+    return Step(packages, _NOTHING, None, cents, unit_cost_cents=charge.package_cost_cents, of="packages")
 
 
-def _read_amount(value: Any, path: str) -> int:
-    if isinstance(value, Decimal) and value == value.to_integral_value():
-        value = int(value)
-    rule = f"must be a whole number of minor units from 0 to {LARGEST_AMOUNT_CENTS}."
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        # The wire contract has this sentence.
-        raise InvalidInput(
-            "Invalid pricing data: amount must be a non-negative integer", details=[{"path": path, "message": rule}]
+def _event_fee(charge: Charge, events: int) -> Step:
+    cents = events * Fraction(charge.fixed_cost_cents)
+    return Step(Fraction(events), _NOTHING, None, cents, unit_cost_cents=charge.fixed_cost_cents, of="events")
+
+
+def _volume(charge: Charge, units: Fraction) -> Step:
+    """Price all units at the tier that the last of them reaches."""
+    tier = next(tier for tier in charge.tiers if tier.up_to is None or units <= tier.up_to)
+    flat = tier.flat_cost_cents if units or charge.first_tier_flat_at_zero else _ZERO
+    return _step(charge, units, _NOTHING, tier.up_to, unit_cost_cents=tier.unit_cost_cents, flat_cost_cents=flat)
+
+
+def _graduated(charge: Charge, units: Fraction) -> Iterator[Step]:
+    """Price each unit at the tier that it reaches itself."""
+    above = _NOTHING
+    for number, tier in enumerate(charge.tiers):
+        end = units if tier.up_to is None else min(units, Fraction(tier.up_to))
+        reached = end > above or (number == 0 and charge.first_tier_flat_at_zero)
+        if not reached and number > 0:
+            return
+        costs = (
+            {"rate_percent": tier.rate_percent}
+            if charge.model == GRADUATED_PERCENTAGE
+            else {"unit_cost_cents": tier.unit_cost_cents}
         )
-    if value > LARGEST_AMOUNT_CENTS:
-        raise InvalidInput.at(path, rule)
-    return value
-
-
-def _read_unit_cost(value: Any, path: str) -> Decimal:
-    refusal = InvalidInput.at(
-        path,
-        f"must be a number of minor units from 0 to {LARGEST_UNIT_COST_CENTS} with at most "
-        f"{UNIT_COST_DECIMALS} decimals.",
-    )
-    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise refusal
-    if isinstance(value, str) and not _PLAIN_DECIMAL.fullmatch(value):
-        raise refusal
-    cost = Decimal(value)
-    # Judged by its first digit: arithmetic on a number like 1e999999999 would overflow.
-    if not cost.is_finite() or (cost.is_signed() and cost) or cost.adjusted() > 9 or cost > LARGEST_UNIT_COST_CENTS:
-        raise refusal
-    rounded = cost.quantize(_SMALLEST_COST) if cost else Decimal(0)
-    if rounded != cost:
-        raise refusal
-    return rounded
-
-
-def _check_together(terms: list[ComponentTerms], path: str) -> None:
-    for (first_index, first), (second_index, second) in combinations(enumerate(terms), 2):
-        here = f"{path}.components[{second_index}]"
-        if first.component_id and first.component_id == second.component_id:
-            raise InvalidInput.at(f"{here}.component_id", f"is that of components[{first_index}] too.")
-        if first.metric_id and first.metric_id == second.metric_id:
-            raise InvalidInput.at(
-                f"{here}.metric_id", f"is priced by components[{first_index}] already; a price prices a metric once."
-            )
-        if not nests(first.clock, second.clock) and not nests(second.clock, first.clock):
-            raise InvalidInput.at(
-                f"{here}.recurrence_rule",
-                f"does not nest with components[{first_index}]: each boundary of the longer clock must be one of the "
-                "shorter.",
-            )
-
-
-@exactly
-def price_of(unit_cost_cents: Decimal, quantity: Decimal) -> Decimal:
-    """The exact price, in minor units and not rounded, of `quantity` metered units; a negative quantity costs 0."""
-    return unit_cost_cents * max(quantity, Decimal(0))
+        flat = tier.flat_cost_cents if reached else _ZERO
+        yield _step(charge, end - above, above, tier.up_to, flat_cost_cents=flat, **costs)
+        above = end

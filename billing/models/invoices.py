@@ -3,7 +3,7 @@ from datetime import datetime
 from django.db import models
 from django.db.models import F, Q
 
-from credits.models import CreditGrant
+from credits.models import CreditGrant, CreditTransaction, TopUpPack, UsageDifference
 from plans.ids import public_id_field
 from plans.models import Customer, Metric, PriceComponent, Subscription, SubscriptionPeriod
 
@@ -12,6 +12,7 @@ class InvoiceKind(models.TextChoices):
     """Why the invoice was made."""
 
     CYCLE = "cycle"
+    TOP_UP = "top_up"
 
 
 class InvoiceStatus(models.TextChoices):
@@ -133,16 +134,27 @@ class Invoice(models.Model):
 
 
 class LineType(models.TextChoices):
+    """`minimum` and `maximum` bring a component's net to its bounds, `late_usage` is what was found of an earlier period,
+    `top_up` a pack, and `refund` keeps as credit what would make the invoice negative."""
+
     FIXED = "fixed"
+    PER_UNIT = "per_unit"
     USAGE = "usage"
     CREDIT = "credit"
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
+    LATE_USAGE = "late_usage"
+    TOP_UP = "top_up"
+    REFUND = "refund"
 
 
 class InvoiceLine(models.Model):
-    """One line of an invoice: `quantity × unit_amount_cents`, rounded once to `amount_cents`; credits are negative.
+    """One line of an invoice. Where each unit costs the same, `amount_cents` is `quantity × unit_amount_cents`, rounded
+    once; else `unit_amount_cents` is NULL, and the component's terms say how it came about. Credits are negative.
 
-    `period` is the stored period that the line bills, `grant` the grant that a credit line burned. The billing period
-    is what the line pays for; the usage period (usage and credit lines) is when the usage happened.
+    `period` is the stored period that the line bills, `grant` the grant that a credit line burned; one of money says
+    which `credit_transaction` it booked. `monetary_credit_cents` is the line's share of such credits. The billing
+    period is what the line pays for; the usage period is when the usage happened.
     """
 
     public_id = public_id_field("inv_item_")
@@ -153,10 +165,18 @@ class InvoiceLine(models.Model):
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     period = models.ForeignKey(SubscriptionPeriod, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     grant = models.ForeignKey(CreditGrant, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    credit_transaction = models.OneToOneField(
+        CreditTransaction, on_delete=models.PROTECT, null=True, blank=True, related_name="invoice_line"
+    )
+    difference = models.OneToOneField(
+        UsageDifference, on_delete=models.PROTECT, null=True, blank=True, related_name="invoice_line"
+    )
+    pack = models.ForeignKey(TopUpPack, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     description = models.CharField(max_length=500)
     quantity = models.DecimalField(max_digits=38, decimal_places=6)
-    unit_amount_cents = models.DecimalField(max_digits=30, decimal_places=12)
+    unit_amount_cents = models.DecimalField(max_digits=30, decimal_places=12, null=True, blank=True)
     amount_cents = models.BigIntegerField()
+    monetary_credit_cents = models.BigIntegerField(default=0)
     billing_period_start_at = models.DateTimeField()
     billing_period_end_at = models.DateTimeField()
     usage_period_start_at = models.DateTimeField(null=True, blank=True)
@@ -167,14 +187,29 @@ class InvoiceLine(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["invoice", "position"], name="line_position_is_unique"),
             models.UniqueConstraint(
-                fields=["period", "grant"],
+                fields=["period", "type", "grant", "difference"],
                 nulls_distinct=False,
                 name="period_is_billed_once_per_grant",
                 condition=Q(period__isnull=False),
             ),
             models.CheckConstraint(
-                condition=Q(type="credit", amount_cents__lte=0) | ~Q(type="credit") & Q(amount_cents__gte=0),
+                condition=Q(type__in=["credit", "maximum"], amount_cents__lte=0)
+                | Q(type="late_usage")
+                | ~Q(type__in=["credit", "maximum", "late_usage"]) & Q(amount_cents__gte=0),
                 name="line_sign_fits_its_type",
+            ),
+            models.CheckConstraint(
+                condition=Q(monetary_credit_cents=0)
+                | Q(monetary_credit_cents__gt=0, monetary_credit_cents__lte=F("amount_cents")),
+                name="line_is_credited_no_more_than_it_charges",
+            ),
+            models.CheckConstraint(
+                condition=Q(type="late_usage", difference__isnull=False) | ~Q(type="late_usage") & Q(difference=None),
+                name="late_usage_line_says_what_was_found",
+            ),
+            models.CheckConstraint(
+                condition=Q(type="top_up", pack__isnull=False) | ~Q(type="top_up") & Q(pack=None),
+                name="top_up_line_says_what_was_bought",
             ),
         ]
 

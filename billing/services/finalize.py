@@ -76,6 +76,11 @@ def finalize_invoices(drafts: Sequence[Invoice], *, at: datetime) -> int:
             for position, line in enumerate(batch, start=1):
                 line.position = position
             lines += batch
+    SubscriptionPeriod.objects.bulk_update(
+        [period for batch in periods.values() for period in batch if period.pk in settled],
+        ["settled_net_cents"],
+        batch_size=500,
+    )
     _number([draft for draft in drafts if draft.status != InvoiceStatus.SKIPPED])
     # The lines come first: from the moment an invoice is issued, a trigger refuses any change of them.
     InvoiceLine.objects.bulk_create(lines, batch_size=1000)
@@ -116,15 +121,16 @@ def _lines_of(
     if component.kind == ComponentKind.FIXED:
         return _fee_lines(draft, period, component)
     assert usage is not None
-    assert component.unit_cost_cents is not None
     hidden = {key for key in usage.by_grant if not grants[key].definition.billing_visible}
     rated = rate(
+        component.charge(draft.currency),
         used=usage.used,
         included=usage.included,
+        free=usage.free,
         by_grant=usage.by_grant,
         hidden=hidden,
-        unit_cost_cents=component.unit_cost_cents,
     )
+    period.settled_net_cents = rated.net_cents
     return _usage_lines(draft, period, component, rated, grants) if usage.used > 0 else []
 
 
@@ -154,7 +160,6 @@ def _usage_lines(
     rated: RatedUsage,
     grants: dict[int, CreditGrant],
 ) -> list[InvoiceLine]:
-    assert component.unit_cost_cents is not None
     assert draft.period_start_at is not None
     common = {
         "invoice": draft,
@@ -166,13 +171,15 @@ def _usage_lines(
         "usage_period_start_at": period.start_at,
         "usage_period_end_at": period.end_at,
     }
+    charge = component.charge(draft.currency)
+    unit_cost = charge.unit_cost_cents if charge.is_plain else None
     included = rated.used - rated.line_units
     note = f" ({grouped_number(rated.used)} used, {grouped_number(included)} included)" if included else ""
     usage = InvoiceLine(
         type=LineType.USAGE,
         description=component.title + note,
         quantity=rated.line_units,
-        unit_amount_cents=component.unit_cost_cents,
+        unit_amount_cents=unit_cost,
         amount_cents=rated.line_cents,
         **common,
     )
@@ -182,7 +189,7 @@ def _usage_lines(
             grant=grants[credit.grant],
             description=grants[credit.grant].definition.billing_description or grants[credit.grant].definition.name,
             quantity=credit.units,
-            unit_amount_cents=-component.unit_cost_cents,
+            unit_amount_cents=None if unit_cost is None else -unit_cost,
             amount_cents=credit.amount_cents,
             **common,
         )

@@ -92,8 +92,12 @@ def _position(
     )
 
 
-def _stored_period(key: int, start_at: str, end_at: str, settled: bool, included: str) -> StoredPeriod:
-    return StoredPeriod(key, instant(start_at), instant(end_at), settled, Decimal(included))
+def _stored_period(
+    key: int, start_at: str, end_at: str, settled: bool, included_units: str, feature_units: str
+) -> StoredPeriod:
+    return StoredPeriod(
+        key, instant(start_at), instant(end_at), settled, Decimal(included_units), Decimal(feature_units)
+    )
 
 
 def _grant_state(

@@ -12,7 +12,7 @@ from metering.services.metrics import create_metric
 from plans.models import Feature, Metric, Overage, Plan, Price
 from plans.models.features import USAGE_BASED
 from plans.models.metrics import Aggregation, ValueType
-from plans.pricing import DSL_VERSION, read_pricing_data
+from plans.price_language import DSL_VERSION, read_pricing_data
 from plans.refusals import InvalidInput
 from plans.services.features import create_feature
 from plans.services.plans import FeatureConfig, create_plan

@@ -38,11 +38,12 @@ class _Entries:
 
 @dataclass(frozen=True, slots=True)
 class SettledUsage:
-    """What a period was settled with: metered units, how many of them were included, and which grant paid for how
-    many of the others, in burn order."""
+    """What a period was settled with: metered units, how many of them were included (`free` is how many the plan's
+    feature gives at most), and which grant paid for how many of the others, in burn order."""
 
     used: Decimal
     included: Decimal
+    free: Decimal
     by_grant: Mapping[int, Decimal]
 
 
@@ -67,6 +68,7 @@ def settle_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> di
         usage = SettledUsage(
             used=position.used_in(period.pk),
             included=position.burn.included.get(period.pk, Decimal(0)),
+            free=position.free_in(position.period(period.pk)),
             by_grant=position.burn.by_grant(period.pk),
         )
         settled[period.pk] = usage

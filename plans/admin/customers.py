@@ -224,7 +224,7 @@ class ItemInline(FactsInline):
     @admin.display(description="included units")
     def included(self, item: SubscriptionItem) -> SafeString | None:
         """Units before any credit is asked."""
-        return units(item.included_units)
+        return units(item.included_units + item.feature_units)
 
 
 class PeriodInline(FactsInline):

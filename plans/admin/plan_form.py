@@ -12,7 +12,7 @@ from plans.admin.terms import TermsForm
 from plans.models import Feature, Overage, Plan
 from plans.models.features import USAGE_BASED
 from plans.money import currencies, currency_exponent, is_currency, minor_units
-from plans.pricing import LARGEST_AMOUNT_CENTS, LARGEST_UNIT_COST_CENTS, MOST_COMPONENTS, UNIT_COST_DECIMALS
+from plans.price_language import LARGEST_AMOUNT_CENTS, LARGEST_UNIT_COST_CENTS, MOST_COMPONENTS, UNIT_COST_DECIMALS
 from plans.refusals import InvalidInput
 from plans.services.features import check_slug
 

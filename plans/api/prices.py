@@ -7,7 +7,7 @@ from rest_framework.views import APIView
 
 from plans.listing import read_page
 from plans.models import Price
-from plans.pricing import read_pricing_data
+from plans.price_language import read_pricing_data
 from plans.refusals import InvalidInput
 from plans.serializers.prices import NewPrice, price_words
 from plans.services.merchant import find_merchant_id

@@ -82,9 +82,11 @@ class SubscriptionItem(models.Model):
     """One clock of a subscription: a component's, or (without component) that of a metric which the plan gives but
     does not price, such as one with a hard cap.
 
-    `clock_started_at` is the instant from which the clock counts its boundaries; `included_units` are the metered units
-    that each of its periods has before any credit is asked. `ended_at` repeats the subscription's
-    end so that the database can say that no two live items of a customer meter the same metric.
+    `clock_started_at` is the instant from which the clock counts its boundaries. Each of its periods has two kinds of
+    metered units before any credit is asked: `included_units` those that the component includes, and `feature_units`
+    the number that the plan's feature gives, which a quota takes the place of. `quantity` is what a component in
+    advance bills, such as seats. `ended_at` repeats the subscription's end so that the database can say that no two
+    live items of a customer meter the same metric.
     """
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="items")
@@ -95,6 +97,8 @@ class SubscriptionItem(models.Model):
     interval = models.PositiveSmallIntegerField(default=1)
     clock_started_at = models.DateTimeField()
     included_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
+    feature_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
+    quantity = models.PositiveIntegerField(default=1)
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -108,7 +112,9 @@ class SubscriptionItem(models.Model):
             models.CheckConstraint(
                 condition=Q(component__isnull=False) | Q(metric__isnull=False), name="item_has_component_or_metric"
             ),
-            models.CheckConstraint(condition=Q(included_units__gte=0), name="item_includes_no_negative_units"),
+            models.CheckConstraint(
+                condition=Q(included_units__gte=0, feature_units__gte=0), name="item_includes_no_negative_units"
+            ),
         ]
 
     @property
@@ -133,7 +139,9 @@ class SubscriptionPeriod(models.Model):
     invoice: its start when billed in advance, its end when billed in arrears. `closed_at` is NULL until a close has
     gathered it, `settled_at` until its usage is final; then
     `settled_usage` is the usage that was rated, in metered units, of which `settled_included` were included and
-    `settled_credited` burned grants.
+    `settled_credited` burned grants, and `settled_events` the events of positive value where its price counts them.
+    `settled_net_cents` is what that came to in minor units, after credits, minimum and maximum; NULL where no
+    component prices the metric.
     """
 
     item = models.ForeignKey(SubscriptionItem, on_delete=models.PROTECT, related_name="periods")
@@ -149,6 +157,8 @@ class SubscriptionPeriod(models.Model):
     settled_usage = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
     settled_included = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
     settled_credited = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
+    settled_events = models.PositiveBigIntegerField(null=True, blank=True)
+    settled_net_cents = models.BigIntegerField(null=True, blank=True)
 
     objects = SubscriptionPeriodQuerySet.as_manager()
 
@@ -181,6 +191,11 @@ class SubscriptionPeriod(models.Model):
         ]
         indexes = [
             models.Index(fields=["bill_at"], condition=Q(closed_at__isnull=True), name="period_due"),
+            models.Index(
+                fields=["end_at"],
+                condition=Q(settled_at__isnull=False, settled_net_cents__isnull=False),
+                name="period_charged",
+            ),
             models.Index(
                 fields=["customer", "metric", "start_at"],
                 condition=Q(settled_at__isnull=True),

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from plans.models import Overage, Plan, PlanFeature
 from plans.models.features import feature_type_of
 from plans.money import minor_units
-from plans.pricing import LARGEST_AMOUNT_CENTS
+from plans.price_language import LARGEST_AMOUNT_CENTS
 from plans.refusals import InvalidInput
 from plans.serializers.fields import (
     LONGEST_DESCRIPTION,

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from plans.models import ComponentKind, Price, PriceComponent
-from plans.pricing import DSL_VERSION
+from plans.price_language import DSL_VERSION
 from plans.serializers.fields import CurrencyCode, JsonValue, Text
 
 

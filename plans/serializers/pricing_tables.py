@@ -9,7 +9,7 @@ from rest_framework import serializers
 from plans.cards import Given, OfferedPlan
 from plans.models import Price, PricingTable, PricingTablePlan
 from plans.money import major_units, plain_number
-from plans.pricing import DSL_VERSION
+from plans.price_language import DSL_VERSION
 from plans.refusals import InvalidInput
 from plans.serializers.fields import LONGEST_DESCRIPTION, OptionalText, Switch, Text, WholeNumber
 from plans.serializers.prices import pricing_data

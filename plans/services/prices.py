@@ -6,7 +6,7 @@ from django.db import transaction
 from plans.ids import new_public_id
 from plans.models import Metric, Plan, Price, PriceComponent
 from plans.money import is_currency
-from plans.pricing import ComponentTerms
+from plans.price_language import ComponentTerms
 from plans.refusals import InvalidInput, NotFound
 
 _ID_PREFIX = {"fixed": "comp_fixed_", "usage": "comp_usage_"}

@@ -10,6 +10,7 @@ from plans.models import (
     Customer,
     PlanFeature,
     Price,
+    PriceComponent,
     Subscription,
     SubscriptionFeature,
     SubscriptionItem,
@@ -105,7 +106,7 @@ def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]
     """Write an item per component, and one per metric that the plan gives without a price for it."""
     metered = _metered_features(subscription.plan_id)
     included = {metric: 0 if metric in metrics_with_quota else units for metric, units in metered.items()}
-    components = list(subscription.price.components.all())
+    components = list(subscription.price.components.select_related("price"))
     common = {
         "subscription": subscription,
         "customer_id": subscription.customer_id,
@@ -117,7 +118,9 @@ def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]
             metric_id=component.metric_id,
             frequency=component.frequency,
             interval=component.interval,
-            included_units=included.get(component.metric_id or 0, 0),
+            included_units=_included_units(component),
+            feature_units=included.get(component.metric_id or 0, 0),
+            quantity=max(component.minimum_quantity, 1),
             **common,
         )
         for component in components
@@ -129,13 +132,20 @@ def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]
             metric_id=metric_id,
             frequency=clock.frequency,
             interval=clock.interval,
-            included_units=units,
+            feature_units=units,
             **common,
         )
         for metric_id, units in sorted(included.items())
         if metric_id not in priced
     ]
     return SubscriptionItem.objects.bulk_create(items)
+
+
+def _included_units(component: PriceComponent) -> Decimal:
+    """What a usage component includes in each period, in metered units."""
+    if component.kind != ComponentKind.USAGE:
+        return Decimal(0)
+    return component.charge(component.price.currency).included_metered_units
 
 
 def _metered_features(plan_id: int) -> dict[int, Decimal]:

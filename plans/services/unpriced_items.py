@@ -10,10 +10,10 @@ from plans.models import Feature, Subscription
 _METER = """
 WITH metered AS (
     INSERT INTO plans_subscriptionitem (
-        subscription_id, customer_id, metric_id, frequency, interval, clock_started_at, included_units
+        subscription_id, customer_id, metric_id, frequency, interval, clock_started_at, included_units, feature_units, quantity
     )
     SELECT subscription.id, subscription.customer_id, metric.id, clock.frequency, clock.interval,
-        clock.clock_started_at, 0
+        clock.clock_started_at, 0, 0, 1
     FROM plans_subscriptionfeature copy
     JOIN plans_subscription subscription ON subscription.id = copy.subscription_id
     JOIN plans_feature_metrics link ON link.feature_id = copy.feature_id

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plans.periods import Clock
-from plans.pricing import ComponentTerms, price_of, read_pricing_data
+from plans.price_language import ComponentTerms, price_of, read_pricing_data
 from plans.refusals import InvalidInput
 
 FIXED = {"type": "fixed", "amount_cents": 2900, "recurrence_rule": "RRULE:FREQ=MONTHLY;INTERVAL=1"}
