@@ -1,9 +1,11 @@
 """Clocks and their boundaries: calendar arithmetic in the billing time zone, without clock and database.
 
 Ruling: the first period starts at the instant of subscription, every later boundary is local midnight of the anchor
-day. Boundaries are counted from the start, so that short months clamp and do not drift (31 Jan, 28 Feb, 31 Mar).
+day. Boundaries are counted from the start, so that short months clamp and do not drift (31 Jan, 28 Feb, 31 Mar). The
+days of a daily clock are counted from the first midnight, so that its first period is not a few hours.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,13 +15,21 @@ from dateutil.relativedelta import relativedelta
 
 from plans.refusals import InvalidInput
 
+DAILY, WEEKLY = "DAILY", "WEEKLY"
+_DAYS = {DAILY: 1, WEEKLY: 7}
 _MONTHS = {"MONTHLY": 1, "YEARLY": 12}
-_LONGEST_INTERVAL = {"WEEKLY": 52, "MONTHLY": 60, "YEARLY": 5}
+_LONGEST_INTERVAL = {DAILY: 366, WEEKLY: 52, "MONTHLY": 60, "YEARLY": 5}
+_LARGEST_COUNT = 10_000
+_UNTIL = re.compile(r"([0-9]{8})(T[0-9]{6}Z)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Every `interval` weeks, months or years."""
+    """Every `interval` days, weeks, months or years.
+
+    It ends after `count` periods, or at `until` as its rule writes it: `20261231` is that local day, which still
+    belongs to it, `20261231T235959Z` an instant. None is without an end.
+    """
 
     frequency: str
     interval: int = 1
@@ -29,29 +39,50 @@ class Clock:
     @property
     def rule(self) -> str:
         """The contract's text of this clock."""
-        return f"RRULE:FREQ={self.frequency};INTERVAL={self.interval}"
+        count = f";COUNT={self.count}" if self.count is not None else ""
+        until = f";UNTIL={self.until}" if self.until is not None else ""
+        return f"RRULE:FREQ={self.frequency};INTERVAL={self.interval}{count}{until}"
+
+    @property
+    def has_end(self) -> bool:
+        """Tell whether it stops turning some day."""
+        return self.count is not None or self.until is not None
 
     @property
     def months(self) -> int | None:
-        """The length in months; None for a clock of weeks."""
+        """The length in months; None for a clock of days or weeks."""
         return _MONTHS[self.frequency] * self.interval if self.frequency in _MONTHS else None
 
     @property
     def approximate_days(self) -> int:
         """A length to sort clocks by."""
-        return 7 * self.interval if self.months is None else 30 * self.months
+        return self._days if self.months is None else 30 * self.months
 
     def after(self, day: date, count: int) -> date:
         """The anchor day `count` turns of the clock after `day`."""
         if self.months is None:
-            return day + timedelta(weeks=self.interval * count)
+            return day + timedelta(days=self._days * count)
         return day + relativedelta(months=self.months * count)
 
+    def has_period(self, number: int, start_at: datetime, zone: ZoneInfo) -> bool:
+        """Tell whether period `number`, which would begin at `start_at`, comes before the end of this clock."""
+        if self.count is not None and number >= self.count:
+            return False
+        if self.until is None:
+            return True
+        until = _until(self.until)
+        return start_at <= until if isinstance(until, datetime) else local_day(start_at, zone) <= until
 
-def parse_recurrence(rule: object, *, path: str) -> Clock:
+    @property
+    def _days(self) -> int:
+        return _DAYS[self.frequency] * self.interval
+
+
+def parse_recurrence(rule: object, *, path: str, endless_daily: bool = False) -> Clock:
     """Read a recurrence rule such as `RRULE:FREQ=MONTHLY;INTERVAL=1` (the prefix may be missing).
 
-    Raises InvalidInput at `path` for anything but WEEKLY, MONTHLY or YEARLY with an optional INTERVAL.
+    Raises InvalidInput at `path` for anything but DAILY, WEEKLY, MONTHLY or YEARLY with an optional INTERVAL, and one
+    of COUNT and UNTIL, which DAILY needs but for `endless_daily`.
     """
     if not isinstance(rule, str):
         raise InvalidInput.at(path, "must be text such as RRULE:FREQ=MONTHLY;INTERVAL=1.")
@@ -59,27 +90,73 @@ def parse_recurrence(rule: object, *, path: str) -> Clock:
     for part in rule.removeprefix("RRULE:").rstrip(";").split(";"):
         name, equals, value = part.partition("=")
         if not equals or name.upper() in parts:
-            raise InvalidInput.at(path, f"cannot read {part!r}; write it like RRULE:FREQ=MONTHLY;INTERVAL=1.")
+            raise InvalidInput.at(path, f"cannot read {part[:40]!r}; write it like RRULE:FREQ=MONTHLY;INTERVAL=1.")
         parts[name.upper()] = value.upper()
     frequency = parts.pop("FREQ", "")
     if frequency not in _LONGEST_INTERVAL:
-        raise InvalidInput.at(path, f"FREQ must be WEEKLY, MONTHLY or YEARLY, not {frequency or 'missing'}.")
-    interval = parts.pop("INTERVAL", "1")
+        raise InvalidInput.at(
+            path, f"FREQ must be DAILY, WEEKLY, MONTHLY or YEARLY, not {frequency[:40] or 'missing'}."
+        )
     longest = _LONGEST_INTERVAL[frequency]
-    if not (interval.isascii() and interval.isdigit() and 1 <= int(interval[:4]) <= longest and len(interval) <= 4):
+    interval = _whole_number(parts.pop("INTERVAL", "1"), longest)
+    if interval is None:
         raise InvalidInput.at(path, f"INTERVAL must be a whole number from 1 to {longest} with FREQ={frequency}.")
+    count, until = _read_end(parts, path)
     if parts:
-        raise InvalidInput.at(path, f"{', '.join(sorted(parts))} cannot be used here; only FREQ and INTERVAL can.")
-    return Clock(frequency=frequency, interval=int(interval))
+        names = ", ".join(sorted(parts))[:200]
+        raise InvalidInput.at(path, f"{names} cannot be used here; only FREQ, INTERVAL, COUNT and UNTIL can.")
+    if frequency == DAILY and count is None and until is None and not endless_daily:
+        raise InvalidInput.at(path, "needs COUNT or UNTIL with FREQ=DAILY, such as RRULE:FREQ=DAILY;COUNT=30.")
+    return Clock(frequency=frequency, interval=interval, count=count, until=until)
+
+
+def _read_end(parts: dict[str, str], path: str) -> tuple[int | None, str | None]:
+    """Take COUNT and UNTIL out of the parts of a rule."""
+    count_text, until = parts.pop("COUNT", None), parts.pop("UNTIL", None)
+    if count_text is not None and until is not None:
+        raise InvalidInput.at(path, "must have COUNT or UNTIL, not both.")
+    count = None if count_text is None else _whole_number(count_text, _LARGEST_COUNT)
+    if count_text is not None and count is None:
+        raise InvalidInput.at(path, f"COUNT must be a whole number from 1 to {_LARGEST_COUNT}.")
+    if until is not None:
+        try:
+            _until(until)
+        except ValueError:
+            raise InvalidInput.at(path, "UNTIL must be a day such as 20261231 or 20261231T235959Z.") from None
+    return count, until
+
+
+def _whole_number(text: str, largest: int) -> int | None:
+    """The number that `text` writes, from 1 to `largest`; None where it does not."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5):
+        return None
+    number = int(text)
+    return number if 1 <= number <= largest else None
+
+
+def _until(text: str) -> date | datetime:
+    """Read the end of a clock: a local day, or an instant. Raises ValueError."""
+    if not _UNTIL.fullmatch(text):
+        raise ValueError(text)
+    if "T" in text:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC).date()
 
 
 def shortest(clocks: Iterable[Clock]) -> Clock:
-    """The clock that turns most often; it gives a subscription its current period."""
-    return min(clocks, key=lambda clock: clock.approximate_days)
+    """The clock that turns most often, those without an end first; it gives a subscription its current period."""
+    return min(clocks, key=lambda clock: (clock.has_end, clock.approximate_days))
 
 
 def nests(inner: Clock, outer: Clock) -> bool:
-    """Tell whether each boundary of `outer` is one of `inner`, such as years of months, but not months of weeks."""
+    """Tell whether each boundary of `outer` is one of `inner`, such as years of months, but not months of weeks.
+
+    Days turn at every midnight, so they nest in everything; several days only in a multiple of them.
+    """
+    if inner.frequency == DAILY:
+        return inner.interval == 1 or (outer.frequency == DAILY and outer.interval % inner.interval == 0)
+    if outer.frequency == DAILY:
+        return False
     if inner.months is None or outer.months is None:
         return inner.months is None and outer.months is None and outer.interval % inner.interval == 0
     return outer.months % inner.months == 0
@@ -116,4 +193,5 @@ def boundary(clock: Clock, started_at: datetime, number: int, zone: ZoneInfo) ->
     """The instant, in UTC, at which period `number` of a clock that started at `started_at` begins."""
     if number == 0:
         return started_at.astimezone(UTC)
-    return local_midnight(clock.after(local_day(started_at, zone), number), zone)
+    counted_from = midnight_after(started_at, zone) if clock.frequency == DAILY else started_at
+    return local_midnight(clock.after(local_day(counted_from, zone), number), zone)

@@ -75,6 +75,15 @@ class Charge:
         return self.fixed_cost_cents > 0
 
     @property
+    def can_charge(self) -> bool:
+        """Tell whether any quantity could cost anything."""
+        costs = (self.unit_cost_cents, self.package_cost_cents, self.rate_percent, self.fixed_cost_cents)
+        tiers = (
+            cost for tier in self.tiers for cost in (tier.unit_cost_cents, tier.flat_cost_cents, tier.rate_percent)
+        )
+        return self.maximum_cents != 0 and bool(self.minimum_cents or any(costs) or any(tiers))
+
+    @property
     def is_plain(self) -> bool:
         """Tell whether each charged metered unit simply costs `unit_cost_cents`."""
         return self.model == PER_UNIT and self.divide_by is None
@@ -82,7 +91,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of a price: `units` above `above` cost `unit_cost_cents` each, or `rate_percent` of them, and the flat cost.
+    """A part of a price: `units` above `above` cost `unit_cost_cents` each, or `rate_percent` of them, and a flat cost.
 
     For packages `units` is how many of them are billed; for the fee per event, the events.
     """

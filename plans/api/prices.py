@@ -5,14 +5,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from credits.services.clone_price import clone_price_with_credits
 from plans.listing import read_page
 from plans.models import Price
 from plans.price_language import read_pricing_data
 from plans.refusals import InvalidInput
-from plans.serializers.prices import NewPrice, price_words
+from plans.serializers.prices import NewPrice, PriceClone, price_words
+from plans.serializers.reading import read
 from plans.services.merchant import find_merchant_id
 from plans.services.plans import PlanNotFound, find_plan
-from plans.services.prices import create_price, find_price
+from plans.services.prices import PriceNotFound, create_price, find_price
 
 
 class PricesView(APIView):
@@ -44,13 +46,12 @@ class PricesView(APIView):
 
     def post(self, request: Request) -> Response:
         """Create a price of a plan version."""
-        words = NewPrice(data=request.data)
-        words.is_valid(raise_exception=True)
+        words = read(NewPrice, request.data)
         price = create_price(
             at=timezone.now(),
-            plan=find_plan(words.validated_data["planId"]),
-            currency=words.validated_data["currency"],
-            components=read_pricing_data(words.validated_data["pricingData"]),
+            plan=find_plan(words["planId"]),
+            currency=words["currency"],
+            components=words["components"],
         )
         return _answer(price)
 
@@ -63,6 +64,33 @@ class PriceView(APIView):
     def get(self, request: Request, identifier: str) -> Response:
         """Show one price."""
         return _answer(find_price(identifier))
+
+
+class PriceCloneView(APIView):
+    """`/v1/prices/clone/{priceId}`."""
+
+    scope = "prices"
+
+    def post(self, request: Request, identifier: str) -> Response:
+        """Create a price like another one."""
+        words = read(PriceClone, request.data)
+        data = words["pricingData"]
+        price = clone_price_with_credits(
+            at=timezone.now(),
+            source=_find_source(identifier),
+            plan=find_plan(words["planId"]) if words.get("planId") else None,
+            currency=words.get("currency") or None,
+            components=None if data is None else read_pricing_data(data),
+            is_override_price=words["isOverridePrice"],
+        )
+        return _answer(price)
+
+
+def _find_source(identifier: str) -> Price:
+    try:
+        return find_price(identifier)
+    except PriceNotFound:
+        raise PriceNotFound("Source price not found or access denied") from None
 
 
 def _answer(price: Price) -> Response:

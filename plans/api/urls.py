@@ -7,7 +7,8 @@ from plans.api.features import FeatureSlugView, FeaturesView, FeatureView
 from plans.api.metrics import MetricDeleteView, MetricsView, MetricUpdateView, MetricValueView, MetricView
 from plans.api.plans import PlansView, PlanView
 from plans.api.portal import PortalOverviewView, SubscriptionStatusView
-from plans.api.prices import PricesView, PriceView
+from plans.api.price_preview import PricePreviewView
+from plans.api.prices import PriceCloneView, PricesView, PriceView
 from plans.api.pricing_tables import (
     PricingTablePlansView,
     PricingTablesView,
@@ -32,6 +33,8 @@ urlpatterns = [
     path("plans", PlansView.as_view()),
     path("plans/<str:identifier>", PlanView.as_view()),
     path("prices", PricesView.as_view()),
+    path("prices/preview", PricePreviewView.as_view()),
+    path("prices/clone/<str:identifier>", PriceCloneView.as_view()),
     path("prices/<str:identifier>", PriceView.as_view()),
     path("pricing-tables", PricingTablesView.as_view()),
     path("pricing-tables/<str:identifier>", PricingTableView.as_view()),

@@ -3,163 +3,258 @@
 from django.db import migrations, models
 
 
-class Migration(migrations.Migration):
+# What arrived late for periods of long ago was never billed by itself, and is not now: it waits for an operator.
+LEAVE_OLD_LATE_USAGE = """
+UPDATE plans_subscriptionperiod SET late_usage_closed_at = settled_at
+WHERE settled_at IS NOT NULL AND metric_id IS NOT NULL AND end_at < now() - interval '35 days'
+"""
 
+
+class Migration(migrations.Migration):
     dependencies = [
-        ('plans', '0002_metric_versions_seats_and_overrides'),
+        ("plans", "0002_metric_versions_seats_and_overrides"),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='pricecomponent',
-            name='component_has_what_its_kind_needs',
+            model_name="pricecomponent",
+            name="component_has_what_its_kind_needs",
         ),
         migrations.RemoveConstraint(
-            model_name='subscriptionitem',
-            name='item_includes_no_negative_units',
+            model_name="subscriptionitem",
+            name="item_includes_no_negative_units",
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='bill_immediately',
+            model_name="pricecomponent",
+            name="bill_immediately",
             field=models.BooleanField(default=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='divide_by',
+            model_name="pricecomponent",
+            name="divide_by",
             field=models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='divide_round',
-            field=models.CharField(choices=[('none', 'None'), ('up', 'Up'), ('down', 'Down'), ('half_up', 'Half Up')], default='none', max_length=8),
+            model_name="pricecomponent",
+            name="divide_round",
+            field=models.CharField(
+                choices=[("none", "None"), ("up", "Up"), ("down", "Down"), ("half_up", "Half Up")],
+                default="none",
+                max_length=8,
+            ),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='first_tier_flat_at_zero',
+            model_name="pricecomponent",
+            name="first_tier_flat_at_zero",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='fixed_cost_cents',
+            model_name="pricecomponent",
+            name="fixed_cost_cents",
             field=models.DecimalField(decimal_places=12, default=0, max_digits=30),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='included_units',
+            model_name="pricecomponent",
+            name="included_units",
             field=models.DecimalField(decimal_places=6, default=0, max_digits=24),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='maximum_cents',
+            model_name="pricecomponent",
+            name="maximum_cents",
             field=models.BigIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='minimum_cents',
+            model_name="pricecomponent",
+            name="minimum_cents",
             field=models.BigIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='minimum_quantity',
+            model_name="pricecomponent",
+            name="minimum_quantity",
             field=models.PositiveIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='model',
-            field=models.CharField(choices=[('per_unit', 'Per Unit'), ('graduated', 'Graduated'), ('volume', 'Volume'), ('package', 'Package'), ('percentage', 'Percentage'), ('graduated_percentage', 'Graduated Percentage')], default='per_unit', max_length=20),
+            model_name="pricecomponent",
+            name="model",
+            field=models.CharField(
+                choices=[
+                    ("per_unit", "Per Unit"),
+                    ("graduated", "Graduated"),
+                    ("volume", "Volume"),
+                    ("package", "Package"),
+                    ("percentage", "Percentage"),
+                    ("graduated_percentage", "Graduated Percentage"),
+                ],
+                default="per_unit",
+                max_length=20,
+            ),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='package_cost_cents',
+            model_name="pricecomponent",
+            name="package_cost_cents",
             field=models.DecimalField(blank=True, decimal_places=12, max_digits=30, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='package_round',
-            field=models.CharField(choices=[('up', 'Up'), ('down', 'Down')], default='up', max_length=8),
+            model_name="pricecomponent",
+            name="package_round",
+            field=models.CharField(choices=[("up", "Up"), ("down", "Down")], default="up", max_length=8),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='package_size',
+            model_name="pricecomponent",
+            name="package_size",
             field=models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='rate_percent',
+            model_name="pricecomponent",
+            name="rate_percent",
             field=models.DecimalField(blank=True, decimal_places=12, max_digits=30, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='recurrence_count',
+            model_name="pricecomponent",
+            name="recurrence_count",
             field=models.PositiveIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='recurrence_until',
+            model_name="pricecomponent",
+            name="recurrence_until",
             field=models.CharField(blank=True, max_length=16),
         ),
         migrations.AddField(
-            model_name='pricecomponent',
-            name='tiers',
+            model_name="pricecomponent",
+            name="tiers",
             field=models.JSONField(blank=True, default=list),
         ),
         migrations.AddField(
-            model_name='subscriptionitem',
-            name='feature_units',
+            model_name="subscriptionitem",
+            name="feature_units",
             field=models.DecimalField(decimal_places=6, default=0, max_digits=24),
         ),
         migrations.AddField(
-            model_name='subscriptionitem',
-            name='quantity',
+            model_name="subscriptionitem",
+            name="quantity",
             field=models.PositiveIntegerField(default=1),
         ),
         migrations.AddField(
-            model_name='subscriptionperiod',
-            name='settled_events',
+            model_name="subscriptionperiod",
+            name="settled_events",
             field=models.PositiveBigIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='subscriptionperiod',
-            name='settled_net_cents',
+            model_name="subscriptionperiod",
+            name="settled_net_cents",
             field=models.BigIntegerField(blank=True, null=True),
         ),
-        migrations.AlterField(
-            model_name='pricecomponent',
-            name='frequency',
-            field=models.CharField(choices=[('DAILY', 'Daily'), ('WEEKLY', 'Weekly'), ('MONTHLY', 'Monthly'), ('YEARLY', 'Yearly')], max_length=8),
+        migrations.AddField(
+            model_name="subscriptionperiod",
+            name="late_usage_closed_at",
+            field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AlterField(
-            model_name='pricecomponent',
-            name='kind',
-            field=models.CharField(choices=[('fixed', 'Fixed'), ('per_unit', 'Per Unit'), ('usage', 'Usage')], max_length=16),
+            model_name="pricecomponent",
+            name="frequency",
+            field=models.CharField(
+                choices=[("DAILY", "Daily"), ("WEEKLY", "Weekly"), ("MONTHLY", "Monthly"), ("YEARLY", "Yearly")],
+                max_length=8,
+            ),
         ),
         migrations.AlterField(
-            model_name='subscriptionitem',
-            name='frequency',
-            field=models.CharField(choices=[('DAILY', 'Daily'), ('WEEKLY', 'Weekly'), ('MONTHLY', 'Monthly'), ('YEARLY', 'Yearly')], max_length=8),
+            model_name="pricecomponent",
+            name="kind",
+            field=models.CharField(
+                choices=[("fixed", "Fixed"), ("per_unit", "Per Unit"), ("usage", "Usage")], max_length=16
+            ),
+        ),
+        migrations.AlterField(
+            model_name="subscriptionitem",
+            name="frequency",
+            field=models.CharField(
+                choices=[("DAILY", "Daily"), ("WEEKLY", "Weekly"), ("MONTHLY", "Monthly"), ("YEARLY", "Yearly")],
+                max_length=8,
+            ),
         ),
         migrations.AddIndex(
-            model_name='subscriptionperiod',
-            index=models.Index(condition=models.Q(('settled_at__isnull', False), ('settled_net_cents__isnull', False)), fields=['end_at'], name='period_charged'),
+            model_name="subscriptionperiod",
+            index=models.Index(
+                condition=models.Q(
+                    ("late_usage_closed_at__isnull", True),
+                    ("settled_at__isnull", False),
+                    ("settled_net_cents__isnull", False),
+                ),
+                fields=["end_at"],
+                name="period_charged",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_cents__isnull', False), ('kind', 'fixed'), ('metric', None), ('model', 'per_unit')), ('kind', 'per_unit'), models.Q(('amount_cents', None), ('kind', 'usage'), ('metric__isnull', False)), _connector='OR'), name='component_has_what_its_kind_needs'),
+            model_name="pricecomponent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("amount_cents__isnull", False), ("kind", "fixed"), ("metric", None), ("model", "per_unit")
+                    ),
+                    ("kind", "per_unit"),
+                    models.Q(("amount_cents", None), ("kind", "usage"), ("metric__isnull", False)),
+                    _connector="OR",
+                ),
+                name="component_has_what_its_kind_needs",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_cents', None), ('model', 'per_unit'), ('unit_cost_cents__isnull', False)), models.Q(('amount_cents__isnull', False), ('model', 'per_unit'), ('unit_cost_cents', None)), models.Q(('model', 'package'), ('package_cost_cents__isnull', False), ('package_size__gt', 0)), models.Q(('model', 'percentage'), ('rate_percent__isnull', False)), models.Q(('model__in', ['graduated', 'volume', 'graduated_percentage']), models.Q(('tiers', []), _negated=True)), _connector='OR'), name='component_has_what_its_model_needs'),
+            model_name="pricecomponent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount_cents", None), ("model", "per_unit"), ("unit_cost_cents__isnull", False)),
+                    models.Q(("amount_cents__isnull", False), ("model", "per_unit"), ("unit_cost_cents", None)),
+                    models.Q(
+                        ("model", "package"),
+                        ("package_cost_cents__isnull", False),
+                        ("package_size__gt", 0),
+                        ("package_size__isnull", False),
+                    ),
+                    models.Q(("model", "percentage"), ("rate_percent__isnull", False)),
+                    models.Q(
+                        ("model__in", ["graduated", "volume", "graduated_percentage"]),
+                        models.Q(("tiers", []), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="component_has_what_its_model_needs",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_cents', None), ('amount_cents__gte', 0), _connector='OR'), models.Q(('unit_cost_cents', None), ('unit_cost_cents__gte', 0), _connector='OR'), models.Q(('package_cost_cents', None), ('package_cost_cents__gte', 0), _connector='OR'), models.Q(('rate_percent', None), ('rate_percent__gte', 0), _connector='OR'), models.Q(('divide_by', None), ('divide_by__gt', 0), _connector='OR'), models.Q(('minimum_cents', None), ('minimum_cents__gte', 0), _connector='OR'), models.Q(('maximum_cents', None), ('maximum_cents__gte', 0), _connector='OR'), ('fixed_cost_cents__gte', 0), ('included_units__gte', 0)), name='component_has_no_negative_terms'),
+            model_name="pricecomponent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount_cents", None), ("amount_cents__gte", 0), _connector="OR"),
+                    models.Q(("unit_cost_cents", None), ("unit_cost_cents__gte", 0), _connector="OR"),
+                    models.Q(("package_cost_cents", None), ("package_cost_cents__gte", 0), _connector="OR"),
+                    models.Q(("rate_percent", None), ("rate_percent__gte", 0), _connector="OR"),
+                    models.Q(("divide_by", None), ("divide_by__gt", 0), _connector="OR"),
+                    models.Q(("minimum_cents", None), ("minimum_cents__gte", 0), _connector="OR"),
+                    models.Q(("maximum_cents", None), ("maximum_cents__gte", 0), _connector="OR"),
+                    ("fixed_cost_cents__gte", 0),
+                    ("included_units__gte", 0),
+                ),
+                name="component_has_no_negative_terms",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricecomponent',
-            constraint=models.CheckConstraint(condition=models.Q(('minimum_cents', None), ('maximum_cents', None), ('maximum_cents__gte', models.F('minimum_cents')), _connector='OR'), name='component_maximum_is_not_below_its_minimum'),
+            model_name="pricecomponent",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("minimum_cents", None),
+                    ("maximum_cents", None),
+                    ("maximum_cents__gte", models.F("minimum_cents")),
+                    _connector="OR",
+                ),
+                name="component_maximum_is_not_below_its_minimum",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptionitem',
-            constraint=models.CheckConstraint(condition=models.Q(('feature_units__gte', 0), ('included_units__gte', 0)), name='item_includes_no_negative_units'),
+            model_name="subscriptionitem",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("feature_units__gte", 0), ("included_units__gte", 0)),
+                name="item_includes_no_negative_units",
+            ),
         ),
+        migrations.RunSQL(LEAVE_OLD_LATE_USAGE, migrations.RunSQL.noop),
     ]

@@ -139,7 +139,7 @@ class PriceComponent(models.Model):
             models.CheckConstraint(
                 condition=Q(model="per_unit", unit_cost_cents__isnull=False, amount_cents=None)
                 | Q(model="per_unit", unit_cost_cents=None, amount_cents__isnull=False)
-                | Q(model="package", package_size__gt=0, package_cost_cents__isnull=False)
+                | Q(model="package", package_size__isnull=False, package_size__gt=0, package_cost_cents__isnull=False)
                 | Q(model="percentage", rate_percent__isnull=False)
                 | Q(model__in=["graduated", "volume", "graduated_percentage"]) & ~Q(tiers=[]),
                 name="component_has_what_its_model_needs",

@@ -141,7 +141,8 @@ class SubscriptionPeriod(models.Model):
     `settled_usage` is the usage that was rated, in metered units, of which `settled_included` were included and
     `settled_credited` burned grants, and `settled_events` the events of positive value where its price counts them.
     `settled_net_cents` is what that came to in minor units, after credits, minimum and maximum; NULL where no
-    component prices the metric.
+    component prices the metric. `late_usage_closed_at` is NULL until the time is over in which late usage of it is
+    billed by itself; what arrives after it waits for an operator.
     """
 
     item = models.ForeignKey(SubscriptionItem, on_delete=models.PROTECT, related_name="periods")
@@ -159,6 +160,7 @@ class SubscriptionPeriod(models.Model):
     settled_credited = models.DecimalField(max_digits=38, decimal_places=6, null=True, blank=True)
     settled_events = models.PositiveBigIntegerField(null=True, blank=True)
     settled_net_cents = models.BigIntegerField(null=True, blank=True)
+    late_usage_closed_at = models.DateTimeField(null=True, blank=True)
 
     objects = SubscriptionPeriodQuerySet.as_manager()
 
@@ -193,7 +195,9 @@ class SubscriptionPeriod(models.Model):
             models.Index(fields=["bill_at"], condition=Q(closed_at__isnull=True), name="period_due"),
             models.Index(
                 fields=["end_at"],
-                condition=Q(settled_at__isnull=False, settled_net_cents__isnull=False),
+                condition=Q(
+                    settled_at__isnull=False, settled_net_cents__isnull=False, late_usage_closed_at__isnull=True
+                ),
                 name="period_charged",
             ),
             models.Index(

@@ -115,17 +115,17 @@ def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]
     items = [
         SubscriptionItem(
             component=component,
-            metric_id=component.metric_id,
+            metric_id=_metered_by(component),
             frequency=component.frequency,
             interval=component.interval,
             included_units=_included_units(component),
-            feature_units=included.get(component.metric_id or 0, 0),
+            feature_units=included.get(_metered_by(component) or 0, 0),
             quantity=max(component.minimum_quantity, 1),
             **common,
         )
         for component in components
     ]
-    priced = {component.metric_id for component in components}
+    priced = {_metered_by(component) for component in components}
     clock = shortest(component.clock for component in components)
     items += [
         SubscriptionItem(
@@ -139,6 +139,11 @@ def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]
         if metric_id not in priced
     ]
     return SubscriptionItem.objects.bulk_create(items)
+
+
+def _metered_by(component: PriceComponent) -> int | None:
+    """The metric whose usage a component charges; units in advance are not metered, whatever metric counts them."""
+    return component.metric_id if component.kind == ComponentKind.USAGE else None
 
 
 def _included_units(component: PriceComponent) -> Decimal:
@@ -174,10 +179,10 @@ def _copy_features(subscription: Subscription) -> None:
 
 
 def store_periods(*, items: Iterable[SubscriptionItem], through: datetime) -> list[SubscriptionPeriod]:
-    """Store each item's periods until its last one starts after `through`, and return the new ones.
+    """Store each item's periods until its last one starts after `through` or its clock ends, and return the new ones.
 
-    One period lies always ahead, so that nothing which begins with it depends on when a sweep runs. The caller holds
-    the lock of the items' subscriptions.
+    While the clock turns, one period lies always ahead, so that nothing which begins with it depends on when a sweep
+    runs. The caller holds the lock of the items' subscriptions.
     """
     items = list(items)
     last = {
@@ -196,11 +201,13 @@ def _periods_after(
     item: SubscriptionItem, last: SubscriptionPeriod | None, through: datetime
 ) -> Iterable[SubscriptionPeriod]:
     zone = billing_zone()
-    in_advance = item.component is not None and item.component.kind == ComponentKind.FIXED
+    component = item.component
+    in_advance = component is not None and component.kind != ComponentKind.USAGE
+    clock = component.clock if component is not None else item.clock
     number, start_at = (last.number + 1, last.end_at) if last else (0, item.clock_started_at)
     last_start = last.start_at if last else None
-    while last_start is None or last_start <= through:
-        end_at = boundary(item.clock, item.clock_started_at, number + 1, zone)
+    while (last_start is None or last_start <= through) and clock.has_period(number, start_at, zone):
+        end_at = boundary(clock, item.clock_started_at, number + 1, zone)
         yield SubscriptionPeriod(
             item=item,
             subscription_id=item.subscription_id,

@@ -4,13 +4,14 @@ from django.db import connection
 
 from plans.models import Feature, Subscription
 
-# A metric follows the shortest clock of its subscription from the current period on, and its periods are those of an
-# item which has that clock already. Where a sweep is late, the last period that is stored is the one to go on from.
-# A metric which another subscription of the customer meters is counted there.
+# A metric follows the shortest clock of its subscription from the current period on, one without an end where there
+# is one, and its periods are those of an item which has that clock already. Where a sweep is late, the last period that
+# is stored is the one to go on from. A metric which another subscription of the customer meters is counted there.
 _METER = """
 WITH metered AS (
     INSERT INTO plans_subscriptionitem (
-        subscription_id, customer_id, metric_id, frequency, interval, clock_started_at, included_units, feature_units, quantity
+        subscription_id, customer_id, metric_id, frequency, interval, clock_started_at, included_units, feature_units,
+        quantity
     )
     SELECT subscription.id, subscription.customer_id, metric.id, clock.frequency, clock.interval,
         clock.clock_started_at, 0, 0, 1
@@ -20,9 +21,12 @@ WITH metered AS (
     JOIN plans_metric metric ON metric.id = link.metric_id AND metric.deleted_at IS NULL
     CROSS JOIN LATERAL (
         SELECT item.frequency, item.interval, item.clock_started_at FROM plans_subscriptionitem item
+        LEFT JOIN plans_pricecomponent component ON component.id = item.component_id
         WHERE item.subscription_id = subscription.id AND item.ended_at IS NULL
-        ORDER BY item.interval * CASE item.frequency
-            WHEN 'DAILY' THEN 1 WHEN 'WEEKLY' THEN 7 WHEN 'MONTHLY' THEN 30 ELSE 365 END, item.id
+        ORDER BY component.recurrence_count IS NOT NULL OR COALESCE(component.recurrence_until, '') <> '',
+            item.interval * CASE item.frequency
+                WHEN 'DAILY' THEN 1 WHEN 'WEEKLY' THEN 7 WHEN 'MONTHLY' THEN 30 ELSE 365 END,
+            item.id
         LIMIT 1
     ) clock
     WHERE copy.feature_id = %(feature)s AND subscription.ended_at IS NULL AND subscription.deleted_at IS NULL
@@ -39,10 +43,12 @@ SELECT metered.id, metered.subscription_id, metered.customer_id, metered.metric_
 FROM metered
 CROSS JOIN LATERAL (
     SELECT item.id FROM plans_subscriptionitem item
+    LEFT JOIN plans_pricecomponent component ON component.id = item.component_id
     WHERE item.subscription_id = metered.subscription_id AND item.ended_at IS NULL
         AND item.frequency = metered.frequency AND item.interval = metered.interval
         AND item.clock_started_at = metered.clock_started_at
-    ORDER BY item.id LIMIT 1
+    ORDER BY component.recurrence_count IS NOT NULL OR COALESCE(component.recurrence_until, '') <> '', item.id
+    LIMIT 1
 ) like_it
 JOIN plans_subscriptionperiod pattern ON pattern.item_id = like_it.id
 WHERE pattern.end_at > %(at)s

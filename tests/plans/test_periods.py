@@ -44,10 +44,24 @@ ZONES = [
     )
 ]
 WHOLE_CALENDARS = [zone for zone in ZONES if zone.key != "Pacific/Apia"]
+DAILY_3 = Clock("DAILY", 3, count=10)
 CLOCKS = st.one_of(
     st.builds(Clock, st.just("WEEKLY"), st.integers(1, 52)),
     st.builds(Clock, st.just("MONTHLY"), st.integers(1, 60)),
     st.builds(Clock, st.just("YEARLY"), st.integers(1, 5)),
+)
+# The daily ones are apart: in Apia a day is missing, so that two midnights are one instant.
+DAILY_CLOCKS = st.builds(Clock, st.just("DAILY"), st.integers(1, 366), st.integers(1, 10_000))
+ENDING_CLOCKS = st.one_of(
+    DAILY_CLOCKS,
+    st.builds(Clock, st.just("MONTHLY"), st.integers(1, 60), st.integers(1, 10_000)),
+    st.builds(
+        Clock,
+        st.sampled_from(["WEEKLY", "YEARLY"]),
+        st.integers(1, 5),
+        until=st.dates(date(1000, 1, 1)).map(lambda day: f"{day:%Y%m%d}")
+        | st.datetimes(datetime(1000, 1, 1)).map(lambda at: f"{at:%Y%m%dT%H%M%SZ}"),
+    ),
 )
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2037, 12, 31), timezones=st.just(UTC))
 ANY_ZONE = st.sampled_from(ZONES)
@@ -182,6 +196,71 @@ class TestBoundaries:
         assert boundary(outer, start, number, zone) == boundary(inner, start, 12 * years * number, zone)
 
 
+class TestDaysAreCountedFromTheFirstMidnight:
+    def test_ruling_19_the_first_period_of_a_daily_clock_ends_at_the_second_midnight(self):
+        start = utc(2026, 1, 10, 14, 46)
+
+        # The midnights are those of the 11th and of the 12th.
+        assert [boundary(Clock("DAILY", count=9), start, number, ZONES[0]) for number in range(4)] == [
+            start, utc(2026, 1, 12), utc(2026, 1, 13), utc(2026, 1, 14),
+        ]  # fmt: skip
+
+    def test_ruling_19_a_start_exactly_at_midnight_is_the_first_of_them(self):
+        assert days_of(Clock("DAILY", count=9), utc(2026, 1, 10), 3) == ["2026-01-10", "2026-01-11", "2026-01-12"]
+        assert days_of(Clock("DAILY", count=9), utc(2026, 1, 10, 0, 0, 1), 2) == ["2026-01-10", "2026-01-12"]
+
+    def test_several_days_are_counted_from_it_too(self):
+        assert days_of(DAILY_3, utc(2026, 1, 10, 14, 46), 3) == ["2026-01-10", "2026-01-14", "2026-01-17"]
+
+    def test_the_midnights_are_local(self):
+        berlin = ZoneInfo("Europe/Berlin")
+
+        # 23:30 UTC is 00:30 of the 11th in Berlin, so the first midnight begins the 12th and the second the 13th.
+        assert boundary(Clock("DAILY", count=9), utc(2026, 1, 10, 23, 30), 1, berlin) == utc(2026, 1, 12, 23)
+
+    @given(DAILY_CLOCKS, INSTANTS, st.sampled_from(WHOLE_CALENDARS), st.integers(1, 20))
+    def test_no_period_is_shorter_than_its_days(self, clock, start, zone, number):
+        one, other = (boundary(clock, start, which, zone) for which in (number - 1, number))
+
+        assert is_local_midnight(other, zone)
+        assert (local_day(other, zone) - local_day(one, zone)).days >= clock.interval
+
+    @given(st.one_of(CLOCKS, DAILY_CLOCKS), INSTANTS, st.sampled_from(WHOLE_CALENDARS), st.integers(1, 6))
+    def test_each_boundary_of_any_clock_is_one_of_its_days(self, clock, start, zone, number):
+        at = boundary(clock, start, number, zone)
+        days = Clock("DAILY", count=10_000)
+        which = (local_day(at, zone) - local_day(midnight_after(start, zone), zone)).days
+
+        assert nests(days, clock)
+        assert boundary(days, start, which, zone) == at
+
+
+class TestTheEndOfAClock:
+    def test_after_count_periods_there_is_no_other(self):
+        clock = Clock("MONTHLY", count=2)
+
+        assert [clock.has_period(number, utc(2026, 1, 1), ZONES[0]) for number in (0, 1, 2, 3)] == [
+            True, True, False, False,
+        ]  # fmt: skip
+
+    def test_the_day_of_until_still_belongs_to_it(self):
+        clock, berlin = Clock("MONTHLY", until="20261231"), ZoneInfo("Europe/Berlin")
+
+        assert clock.has_period(9, utc(2026, 12, 31, 22, 59, 59), berlin)
+        assert not clock.has_period(9, utc(2026, 12, 31, 23), berlin)
+
+    def test_an_instant_of_until_is_the_last_at_which_a_period_may_begin(self):
+        clock = Clock("MONTHLY", until="20261231T235959Z")
+
+        assert clock.has_period(0, utc(2026, 12, 31, 23, 59, 59), ZoneInfo("Europe/Berlin"))
+        assert not clock.has_period(0, utc(2027, 1, 1), ZoneInfo("Europe/Berlin"))
+
+    def test_a_clock_without_an_end_goes_on(self):
+        assert MONTHLY.has_period(10**6, utc(9000, 1, 1), ZONES[0])
+        assert not MONTHLY.has_end
+        assert Clock("MONTHLY", count=1).has_end and Clock("MONTHLY", until="20261231").has_end
+
+
 class TestMidnights:
     @given(INSTANTS, ANY_ZONE)
     def test_the_midnights_around_an_instant_enclose_it(self, at, zone):
@@ -206,12 +285,16 @@ class TestReadingARule:
             ("RRULE:INTERVAL=2;FREQ=WEEKLY", Clock("WEEKLY", 2)),
             ("RRULE:freq=yearly;interval=5;", Clock("YEARLY", 5)),
             ("RRULE:FREQ=MONTHLY;INTERVAL=60", Clock("MONTHLY", 60)),
+            ("FREQ=MONTHLY;COUNT=1", Clock("MONTHLY", count=1)),
+            ("RRULE:FREQ=DAILY;INTERVAL=366;COUNT=10000", Clock("DAILY", 366, count=10_000)),
+            ("RRULE:FREQ=DAILY;UNTIL=20261231", Clock("DAILY", until="20261231")),
+            ("RRULE:FREQ=WEEKLY;until=20280229t235959z", Clock("WEEKLY", until="20280229T235959Z")),
         ],
     )
-    def test_reads_frequency_and_interval(self, rule, clock):
+    def test_reads_frequency_interval_and_end(self, rule, clock):
         assert parse_recurrence(rule, path="r") == clock
 
-    @given(CLOCKS)
+    @given(st.one_of(CLOCKS, ENDING_CLOCKS))
     def test_writes_what_it_reads(self, clock):
         assert parse_recurrence(clock.rule, path="r") == clock
 
@@ -239,9 +322,22 @@ class TestReadingARule:
             "RRULE:FREQ=MONTHLY;INTERVAL=٣",
             "RRULE:FREQ=MONTHLY;INTERVAL=²",
             "RRULE:FREQ=MONTHLY;INTERVAL=" + "9" * 100_000,
-            "RRULE:FREQ=MONTHLY;COUNT=3",
+            "RRULE:FREQ=DAILY;INTERVAL=1",
+            "RRULE:FREQ=DAILY;INTERVAL=367;COUNT=3",
+            "RRULE:FREQ=MONTHLY;COUNT=0",
+            "RRULE:FREQ=MONTHLY;COUNT=10001",
+            "RRULE:FREQ=MONTHLY;COUNT=",
+            "RRULE:FREQ=MONTHLY;COUNT=1.0",
+            "RRULE:FREQ=MONTHLY;COUNT=2;UNTIL=20300101",
+            "RRULE:FREQ=MONTHLY;UNTIL=20300230",
+            "RRULE:FREQ=MONTHLY;UNTIL=2030-01-01",
+            "RRULE:FREQ=MONTHLY;UNTIL=20300101T000000",
+            "RRULE:FREQ=MONTHLY;UNTIL=20300101T250000Z",
+            "RRULE:FREQ=MONTHLY;UNTIL=00000101",
+            "RRULE:FREQ=MONTHLY;UNTIL=",
+            "RRULE:FREQ=MONTHLY;UNTIL=٢٠٣٠٠١٠١",
             "RRULE:FREQ=MONTHLY;BYMONTHDAY=1",
-            "RRULE:FREQ=MONTHLY;UNTIL=20300101",
+            "RRULE:FREQ=MONTHLY;TZID=Europe/Berlin",
             "RRULE:FREQ=MONTHLY\nRRULE:FREQ=YEARLY",
         ],
     )
@@ -250,6 +346,16 @@ class TestReadingARule:
             parse_recurrence(rule, path="pricingData.components[3].recurrence_rule")
 
         assert refused.value.details[0]["path"] == "pricingData.components[3].recurrence_rule"
+
+    def test_reads_days_without_an_end_only_for_who_asks_for_them(self):
+        assert parse_recurrence("FREQ=DAILY;INTERVAL=7", path="r", endless_daily=True) == Clock("DAILY", 7)
+
+    @pytest.mark.parametrize("part", ["TZID=Europe/Berlin", "BYDAY=MO", "WKST=SU", "DTSTART=20260101"])
+    def test_names_what_it_cannot_use(self, part):
+        with pytest.raises(InvalidInput) as refused:
+            parse_recurrence(f"FREQ=MONTHLY;{part}", path="r")
+
+        assert f"{part.partition('=')[0]} cannot be used here" in refused.value.message
 
 
 class TestSeveralClocks:
@@ -267,6 +373,17 @@ class TestSeveralClocks:
             (WEEKLY, MONTHLY, False),
             (WEEKLY, YEARLY, False),
             (MONTHLY, Clock("WEEKLY", 4), False),
+            (Clock("DAILY", count=1), MONTHLY, True),
+            (Clock("DAILY", until="20261231"), WEEKLY, True),
+            (Clock("DAILY", count=1), DAILY_3, True),
+            (Clock("DAILY", count=1), Clock("DAILY", count=1), True),
+            (DAILY_3, Clock("DAILY", 9, count=1), True),
+            (DAILY_3, Clock("DAILY", 8, count=1), False),
+            (DAILY_3, Clock("DAILY", count=1), False),
+            (DAILY_3, MONTHLY, False),
+            (Clock("DAILY", 7, count=1), WEEKLY, False),
+            (WEEKLY, Clock("DAILY", 7, count=1), False),
+            (MONTHLY, Clock("DAILY", count=1), False),
         ],
     )
     def test_knows_which_clocks_nest(self, inner, outer, answer):
@@ -275,3 +392,9 @@ class TestSeveralClocks:
     def test_the_shortest_clock_turns_most_often(self):
         assert shortest([YEARLY, Clock("MONTHLY", 2), MONTHLY, Clock("YEARLY", 2)]) == MONTHLY
         assert shortest([Clock("WEEKLY", 2), WEEKLY]) == WEEKLY
+
+    def test_one_that_ends_is_the_shortest_only_where_all_end(self):
+        one_time, first_days = Clock("MONTHLY", count=1), Clock("DAILY", count=3)
+
+        assert shortest([one_time, YEARLY, first_days]) == YEARLY
+        assert shortest([one_time, first_days]) == first_days

@@ -117,18 +117,138 @@ def test_refuses_pricing_data_by_the_path_of_its_field(api, pricing_data, path):
 
 
 @pytest.mark.parametrize(
-    "shape",
+    ("shape", "component"),
     [
-        {"type": "recurring", "interval": "month", "intervalCount": 1, "amountCents": 2999},
-        {"type": "flat_rate", "amount": 2900, "interval": "month"},
-        {"type": "tiered", "tiers": [{"upTo": None, "unitAmount": 800}]},
+        (
+            {"type": "recurring", "interval": "month", "intervalCount": 1, "amountCents": 2999},
+            {"type": "fixed", "amount_cents": 2999, "recurrence_rule": MONTHLY},
+        ),
+        (
+            {"type": "flat_rate", "amount": 2900, "interval": "month"},
+            {"type": "fixed", "amount_cents": 2900, "recurrence_rule": MONTHLY},
+        ),
+        (
+            {"type": "tiered", "tiers": [{"upTo": 100, "unitAmount": 1000}, {"upTo": None, "unitAmount": 800}]},
+            {
+                "type": "per_unit",
+                "model": "graduated",
+                "tiers": [
+                    {"up_to": "100", "unit_cost_cents": "1000", "flat_cost_cents": "0"},
+                    {"up_to": None, "unit_cost_cents": "800", "flat_cost_cents": "0"},
+                ],
+                "recurrence_rule": MONTHLY,
+            },
+        ),
     ],
 )
-def test_refuses_the_older_shapes_naming_the_language(api, shape):
+def test_takes_the_other_shapes_of_the_contract_and_answers_the_language(api, shape, component):
     answer = api.post("/v1/prices", {"planId": PlanFactory().public_id, "currency": "USD", "pricingData": shape})
 
-    assert answer.status == 400
-    assert '{"dsl_version": 1, "components": […]}' in answer.body["error"]
+    (written,) = answer.body["price"]["pricingData"]["components"]
+    assert written.pop("component_id")
+    assert written == component
+
+
+@pytest.mark.parametrize(
+    ("fields", "component"),
+    [
+        ({}, {"type": "fixed", "amount_cents": 2900}),
+        ({"pricingModel": "flat", "billingInterval": "month"}, {"type": "fixed", "amount_cents": 2900}),
+        ({"pricingModel": "per_seat", "pricingData": None}, {"type": "per_unit", "amount_cents": 2900}),
+    ],
+)
+def test_takes_the_flat_fields_of_the_contract(api, fields, component):
+    body = {"planId": PlanFactory().public_id, "currency": "USD", "unitAmountCents": 2900}
+
+    (written,) = api.post("/v1/prices", body | fields).body["price"]["pricingData"]["components"]
+
+    assert written.pop("component_id")
+    assert written == component | {"recurrence_rule": MONTHLY}
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"pricingModel": "usage"}, "metricId"),
+        ({"pricingModel": "usage", "metricId": "met_x"}, "metricId"),
+        ({"pricingModel": "tiered"}, "pricingModel"),
+        ({"billingInterval": "day"}, "billingInterval"),
+        ({"pricingData": data(FEE)}, "unitAmountCents"),
+        ({"unitAmountCents": None, "pricingModel": "flat"}, "unitAmountCents"),
+    ],
+)
+def test_refuses_flat_fields_by_name(api, fields, path):
+    body = {"planId": PlanFactory().public_id, "currency": "USD", "unitAmountCents": 2900}
+
+    answer = api.post("/v1/prices", body | fields)
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, path)
+    assert not Price.objects.exists()
+
+
+COMPONENTS = {
+    "graduated": {
+        "model": "graduated",
+        "tiers": [
+            {"up_to": "1000.5", "unit_cost_cents": "0.000000000001", "flat_cost_cents": "100"},
+            {"up_to": None, "unit_cost_cents": "4", "flat_cost_cents": "0"},
+        ],
+        "first_tier_flat_at_zero": True,
+    },
+    "volume": {"model": "volume", "tiers": [{"up_to": None, "unit_cost_cents": "4", "flat_cost_cents": "0"}]},
+    "package": {
+        "model": "package",
+        "package_size": 1000,
+        "package_cost_cents": Decimal("2.5"),
+        "package_round": "down",
+    },
+    "percentage": {"model": "percentage", "rate_percent": Decimal("2.9"), "fixed_cost_cents": 30},
+    "graduated_percentage": {
+        "model": "graduated_percentage",
+        "tiers": [
+            {"up_to": "1000", "rate_percent": "3", "flat_cost_cents": "0"},
+            {"up_to": None, "rate_percent": "2.5", "flat_cost_cents": "0"},
+        ],
+    },
+    "options": {
+        "unit_cost_cents": 5,
+        "divide_by": Decimal("1073741824.5"),
+        "divide_round": "half_up",
+        "included_units": Decimal("10.2"),
+        "minimum_cents": 100,
+        "maximum_cents": 10**12,
+    },
+}
+
+
+@pytest.mark.parametrize("terms", COMPONENTS.values(), ids=COMPONENTS)
+def test_keeps_every_term_of_every_model(api, terms):
+    metric = MetricFactory()
+    component = {
+        "type": "usage", "component_id": "c", "metric_id": metric.public_id, "recurrence_rule": MONTHLY,
+    } | terms  # fmt: skip
+    body = {"planId": PlanFactory().public_id, "currency": "USD", "pricingData": data(component)}
+
+    answer = api.post("/v1/prices", body)
+
+    assert answer.status == 200
+    price = answer.body["price"]
+    assert price["pricingData"] == data(component)
+    assert api.get(f"/v1/prices/{price['id']}").body["price"] == price
+
+
+def test_keeps_seats_and_the_end_of_a_clock(api):
+    seats = {
+        "type": "per_unit", "component_id": "seats", "unit_label": "seat", "metric_id": MetricFactory().public_id,
+        "amount_cents": 1500, "minimum_quantity": 3, "bill_immediately": False, "recurrence_rule": MONTHLY,
+    }  # fmt: skip
+    setup = FEE | {"component_id": "setup", "recurrence_rule": f"{MONTHLY};COUNT=1"}
+    trial = FEE | {"component_id": "days", "recurrence_rule": "RRULE:FREQ=DAILY;INTERVAL=1;UNTIL=20261231T235959Z"}
+    pricing_data = data(seats, setup, trial)
+
+    answer = api.post("/v1/prices", {"planId": PlanFactory().public_id, "currency": "USD", "pricingData": pricing_data})
+
+    assert answer.body["price"]["pricingData"] == pricing_data
 
 
 @pytest.mark.parametrize(
