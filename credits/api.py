@@ -1,22 +1,43 @@
 """The doors of /v1/credits. The older paths /v1/credit-definitions and /v1/credit-grants lead here too."""
 
+from typing import Any
+
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from credits.models import CreditDefinition, CreditTransaction
-from credits.services.definitions import create_definition, find_definition
-from credits.services.grants import find_grant, grant_credits, live_grant, live_grants, revoke_grant
+from credits.models import CreditDefinition
+from credits.services.balance import read_balances
+from credits.services.definitions import create_definition, delete_definition, find_definition, update_definition
+from credits.services.grants import (
+    adjust_grant,
+    find_grant,
+    grant_credits,
+    grants_in_state,
+    live_grant,
+    live_grants,
+    revoke_grant,
+)
+from credits.services.movements import list_movements
 from credits.words import (
+    AdjustGrant,
     CreateDefinition,
     CreateGrant,
+    DeleteDefinition,
+    ListDefinitions,
+    ListGrants,
     ListTransactions,
     RevokeGrant,
+    UpdateDefinition,
+    balances_body,
     definition_body,
+    definition_fields,
     grant_body,
-    transaction_body,
+    movement_body,
 )
+from plans.listing import read_page
+from plans.models import Customer
 from plans.query import boolean_parameter
 from plans.serializers.reading import read
 from plans.services.customers import find_customer
@@ -25,9 +46,6 @@ from plans.services.merchant import find_merchant_id
 from plans.services.plans import find_plan
 from plans.services.prices import find_price
 
-MOST_ROWS = 1000
-_WITH_LINKS = ("plan", "price", "feature")
-
 
 class DefinitionsView(APIView):
     """GET and POST /v1/credits/definitions."""
@@ -35,36 +53,23 @@ class DefinitionsView(APIView):
     scope = "credits"
 
     def get(self, request: Request) -> Response:
-        definitions = CreditDefinition.objects.filter(deleted_at__isnull=True).select_related(*_WITH_LINKS)
+        query = read(ListDefinitions, request.query_params)
+        definitions = CreditDefinition.objects.filter(deleted_at__isnull=True).select_related(
+            "plan", "price", "feature"
+        )
         for parameter, column in (("scope", "scope"), ("applicationType", "application_type")):
-            if parameter in request.query_params:
-                definitions = definitions.filter(**{column: request.query_params[parameter]})
+            if parameter in query:
+                definitions = definitions.filter(**{column: query[parameter]})
         merchant = find_merchant_id()
-        rows = definitions.order_by("-created_at", "-pk")[:MOST_ROWS]
-        return Response({"definitions": [definition_body(definition, merchant) for definition in rows]})
+        page = read_page(definitions, request.query_params)
+        return Response(
+            {"definitions": [definition_body(definition, merchant) for definition in page.rows]} | page.words
+        )
 
     def post(self, request: Request) -> Response:
         body = read(CreateDefinition, request.data)
-        feature = body.get("featureId") or body.get("featureSlug")
-        definition = create_definition(
-            at=timezone.now(),
-            name=body["name"],
-            description=body.get("description", ""),
-            scope=body["scope"],
-            application_type=body["applicationType"],
-            plan=find_plan(body["planId"]) if body.get("planId") else None,
-            price=find_price(body["priceId"]) if body.get("priceId") else None,
-            price_component_id=body.get("priceComponentId") or None,
-            feature=find_feature(feature) if feature else None,
-            default_amount=body["defaultAmount"],
-            refill_amount=body.get("refillAmount"),
-            expiry_days=body.get("expiryDays"),
-            renew_on_billing=body["renewOnBilling"],
-            billing_visible=body["billingVisible"],
-            billing_description=body.get("billingDescription") or "",
-            priority=body.get("priority"),
-        )
-        return Response({"definition": definition_body(definition, find_merchant_id())})
+        definition = create_definition(at=timezone.now(), **definition_fields(body) | _links(body))
+        return _definition_answer(definition)
 
 
 class DefinitionView(APIView):
@@ -73,7 +78,54 @@ class DefinitionView(APIView):
     scope = "credits"
 
     def get(self, request: Request, definition_id: str) -> Response:
-        return Response({"definition": definition_body(find_definition(definition_id), find_merchant_id())})
+        return _definition_answer(find_definition(definition_id))
+
+
+class UpdateDefinitionView(APIView):
+    """POST /v1/credits/definitions/{id}/update."""
+
+    scope = "credits"
+
+    def post(self, request: Request, definition_id: str) -> Response:
+        definition = find_definition(definition_id)
+        body = read(UpdateDefinition, request.data)
+        updated = update_definition(
+            at=timezone.now(),
+            definition=definition,
+            changes=definition_fields(body) | _links(body),
+            apply_to_existing=body["applyToExisting"],
+        )
+        return _definition_answer(updated)
+
+
+class DeleteDefinitionView(APIView):
+    """POST /v1/credits/definitions/{id}/delete."""
+
+    scope = "credits"
+
+    def post(self, request: Request, definition_id: str) -> Response:
+        definition = find_definition(definition_id)
+        body = read(DeleteDefinition, request.data)
+        return _definition_answer(
+            delete_definition(at=timezone.now(), definition=definition, apply_to_existing=body["applyToExisting"])
+        )
+
+
+def _links(body: dict[str, Any]) -> dict[str, Any]:
+    """The objects that a body links a definition to; null takes a link away."""
+    links: dict[str, Any] = {}
+    if "planId" in body:
+        links["plan"] = find_plan(body["planId"]) if body["planId"] else None
+    if "priceId" in body:
+        links["price"] = find_price(body["priceId"]) if body["priceId"] else None
+    if "featureId" in body or "featureSlug" in body:
+        feature = body.get("featureId") or body.get("featureSlug")
+        links["feature"] = find_feature(feature) if feature else None
+    return links
+
+
+def _definition_answer(definition: CreditDefinition) -> Response:
+    return Response({"definition": definition_body(definition, find_merchant_id())})
 
 
 class GrantsView(APIView):
@@ -105,8 +157,21 @@ class RevokeGrantView(APIView):
     scope = "credits"
 
     def post(self, request: Request, grant_id: str) -> Response:
+        grant = find_grant(grant_id)
         notes = read(RevokeGrant, request.data).get("notes") or ""
-        live = revoke_grant(at=timezone.now(), grant=find_grant(grant_id), notes=notes)
+        live = revoke_grant(at=timezone.now(), grant=grant, notes=notes)
+        return Response({"grant": grant_body(live, find_merchant_id())})
+
+
+class AdjustGrantView(APIView):
+    """POST /v1/credits/grants/{id}/adjust."""
+
+    scope = "credits"
+
+    def post(self, request: Request, grant_id: str) -> Response:
+        grant = find_grant(grant_id)
+        body = read(AdjustGrant, request.data)
+        live = adjust_grant(at=timezone.now(), grant=grant, amount=body["amount"], notes=body.get("notes") or "")
         return Response({"grant": grant_body(live, find_merchant_id())})
 
 
@@ -116,20 +181,27 @@ class CustomerGrantsView(APIView):
     scope = "credits"
 
     def get(self, request: Request, customer_id: str) -> Response:
-        external = boolean_parameter(request.query_params, "isExtCustId")
-        grants = live_grants(at=timezone.now(), customer=find_customer(customer_id, external=external))
-        status = request.query_params.get("status")
-        kind = request.query_params.get("applicationType")
-        merchant = find_merchant_id()
-        return Response(
-            {
-                "grants": [
-                    grant_body(live, merchant)
-                    for live in grants
-                    if status in (None, live.status) and kind in (None, live.grant.definition.application_type)
-                ]
-            }
+        query, at = read(ListGrants, request.query_params), timezone.now()
+        grants = grants_in_state(
+            at=at,
+            customer=_customer(request, customer_id),
+            status=query.get("status"),
+            application_type=query.get("applicationType"),
         )
+        page = read_page(grants, request.query_params)
+        merchant = find_merchant_id()
+        return Response({"grants": [grant_body(live, merchant) for live in live_grants(page.rows, at=at)]} | page.words)
+
+
+class CustomerBalanceView(APIView):
+    """GET /v1/credits/customers/{customerId}/balance."""
+
+    scope = "credits"
+
+    def get(self, request: Request, customer_id: str) -> Response:
+        customer = _customer(request, customer_id)
+        balances = read_balances(customer=customer, at=timezone.now())
+        return Response({"balance": balances_body(balances, customer.public_id)})
 
 
 class CustomerTransactionsView(APIView):
@@ -139,14 +211,16 @@ class CustomerTransactionsView(APIView):
 
     def get(self, request: Request, customer_id: str) -> Response:
         query = read(ListTransactions, request.query_params)
-        external = boolean_parameter(request.query_params, "isExtCustId")
-        rows = CreditTransaction.objects.filter(customer=find_customer(customer_id, external=external))
-        if "fromDate" in query:
-            rows = rows.filter(occurred_at__gte=query["fromDate"])
-        if "toDate" in query:
-            rows = rows.filter(occurred_at__lt=query["toDate"])
-        rows = rows.select_related(
-            "customer", "grant__metric", "grant__definition__feature", "grant__definition__price"
-        ).order_by("-occurred_at", "-pk")[: query["limit"]]
+        movements = list_movements(
+            customer=_customer(request, customer_id),
+            at=timezone.now(),
+            limit=query["limit"],
+            from_at=query.get("fromDate"),
+            to_at=query.get("toDate"),
+        )
         merchant = find_merchant_id()
-        return Response({"transactions": [transaction_body(row, merchant) for row in rows]})
+        return Response({"transactions": [movement_body(movement, merchant) for movement in movements]})
+
+
+def _customer(request: Request, customer_id: str) -> Customer:
+    return find_customer(customer_id, external=boolean_parameter(request.query_params, "isExtCustId"))

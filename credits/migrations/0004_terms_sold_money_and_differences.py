@@ -193,11 +193,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('renew_on_billing', False), models.Q(('expiry_days', None), ('refill_rrule', '')), _connector='OR'), name='creditdefinition_renews_in_one_way'),
+            constraint=models.CheckConstraint(condition=models.Q(('renew_on_billing', False), ('refill_rrule', ''), _connector='OR'), name='creditdefinition_renews_in_one_way'),
         ),
         migrations.AddConstraint(
             model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rollover_cap', None), ('rollover_days', None), ('rolls_over', False)), models.Q(('renew_on_billing', True), ('rolls_over', True)), _connector='OR'), name='creditdefinition_rolls_over_what_renews'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rollover_cap', None), ('rollover_days', None), ('rolls_over', False)), models.Q(('expiry_days', None), ('renew_on_billing', True), ('rolls_over', True)), _connector='OR'), name='creditdefinition_rolls_over_what_renews'),
         ),
         migrations.AddConstraint(
             model_name='creditdefinition',
@@ -205,7 +205,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='creditgrant',
-            constraint=models.UniqueConstraint(condition=models.Q(('period', None), ('rolled_from', None), ('source', 'subscription')), fields=('definition', 'subscription', 'refill_number'), name='definition_grants_once_a_subscription', nulls_distinct=False),
+            constraint=models.UniqueConstraint(condition=models.Q(('period', None), ('rolled_from', None), ('subscription__isnull', False)), fields=('definition', 'subscription', 'refill_number'), name='definition_grants_once_a_subscription', nulls_distinct=False),
         ),
         migrations.AddConstraint(
             model_name='creditgrant',
@@ -271,11 +271,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='subscriptioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(('renew_on_billing', False), models.Q(('expiry_days', None), ('refill_rrule', '')), _connector='OR'), name='subscriptioncredit_renews_in_one_way'),
+            constraint=models.CheckConstraint(condition=models.Q(('renew_on_billing', False), ('refill_rrule', ''), _connector='OR'), name='subscriptioncredit_renews_in_one_way'),
         ),
         migrations.AddConstraint(
             model_name='subscriptioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rollover_cap', None), ('rollover_days', None), ('rolls_over', False)), models.Q(('renew_on_billing', True), ('rolls_over', True)), _connector='OR'), name='subscriptioncredit_rolls_over_what_renews'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rollover_cap', None), ('rollover_days', None), ('rolls_over', False)), models.Q(('expiry_days', None), ('renew_on_billing', True), ('rolls_over', True)), _connector='OR'), name='subscriptioncredit_rolls_over_what_renews'),
         ),
         migrations.AddConstraint(
             model_name='subscriptioncredit',

@@ -1,4 +1,5 @@
 from decimal import Decimal
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
@@ -50,12 +51,11 @@ class GrantTerms(models.Model):
                 condition=Q(refill_amount=None) | Q(refill_amount__gt=0), name="%(class)s_refill_is_positive"
             ),
             models.CheckConstraint(
-                condition=Q(renew_on_billing=False) | Q(expiry_days=None, refill_rrule=""),
-                name="%(class)s_renews_in_one_way",
+                condition=Q(renew_on_billing=False) | Q(refill_rrule=""), name="%(class)s_renews_in_one_way"
             ),
             models.CheckConstraint(
                 condition=Q(rolls_over=False, rollover_cap=None, rollover_days=None)
-                | Q(rolls_over=True, renew_on_billing=True),
+                | Q(rolls_over=True, renew_on_billing=True, expiry_days=None),
                 name="%(class)s_rolls_over_what_renews",
             ),
         ]
@@ -64,6 +64,15 @@ class GrantTerms(models.Model):
     def renewal_amount(self) -> Decimal:
         """What is granted at each renewal."""
         return self.refill_amount if self.refill_amount is not None else self.default_amount
+
+    @property
+    def renews(self) -> bool:
+        """Tell whether it is granted again, by periods or by a calendar of its own."""
+        return self.renew_on_billing or bool(self.refill_rrule)
+
+    def terms(self) -> dict[str, Any]:
+        """These terms by their names, as a copy of them is made."""
+        return {field.name: getattr(self, field.name) for field in GrantTerms._meta.local_fields}
 
 
 class CreditDefinitionQuerySet(models.QuerySet["CreditDefinition"]):

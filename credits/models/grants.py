@@ -28,9 +28,10 @@ class CreditGrant(models.Model):
     """Units of a metric, or minor units of a currency, given to one customer for `[starts_at, expires_at)`.
 
     `adjusted_amount` is the sum of what operators added and took away later. A grant of a period has that period, a
-    refill of a calendar its `refill_number`, and what was rolled over the grant `rolled_from` which it was left of. The
-    rollover terms are those that it was sold with. `ledger_remaining` is what settlements and operators have left of it: the sum of its transactions. What is left
-    live is that less the grant's share of usage not settled yet, and is computed, never stored.
+    refill of a calendar its `refill_number` (0 is what came first), and what was rolled over the grant `rolled_from`
+    which it was left of. The rollover terms are those that it was sold with. `ledger_remaining` is what settlements and
+    operators have left of it: the sum of its transactions. What is left live is that less the grant's share of usage
+    not settled yet, and is computed, never stored.
     """
 
     public_id = public_id_field("cred_")
@@ -67,15 +68,13 @@ class CreditGrant(models.Model):
             models.UniqueConstraint(fields=["definition", "period"], name="definition_grants_once_a_period"),
             models.UniqueConstraint(
                 fields=["definition", "subscription", "refill_number"],
-                condition=Q(period=None, rolled_from=None, source="subscription"),
+                condition=Q(period=None, rolled_from=None, subscription__isnull=False),
                 nulls_distinct=False,
                 name="definition_grants_once_a_subscription",
             ),
             models.UniqueConstraint(fields=["customer", "reference_code"], name="grant_reference_is_unique"),
             models.CheckConstraint(
-                condition=Q(
-                    ledger_remaining__gte=0, ledger_remaining__lte=F("initial_amount") + F("adjusted_amount")
-                ),
+                condition=Q(ledger_remaining__gte=0, ledger_remaining__lte=F("initial_amount") + F("adjusted_amount")),
                 name="grant_remaining_is_between_zero_and_granted",
             ),
             models.CheckConstraint(condition=Q(initial_amount__gt=0), name="grant_amount_is_positive"),

@@ -1,24 +1,27 @@
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
 
-from credits.models import ApplicationType, CreditDefinition, Scope
-from credits.services.renew import grant_for_periods
-from plans.models import (
-    ComponentKind,
-    Feature,
-    Metric,
-    Plan,
-    PlanFeature,
-    Price,
-    PriceComponent,
-    Subscription,
-    SubscriptionPeriod,
-)
-from plans.models.metrics import BURNABLE
+from credits.models import ApplicationType, CreditDefinition, CreditGrant, Scope, SubscriptionCredit
+from credits.services.definition_rules import check_terms, link_definition
+from credits.services.running_credits import apply_to_running, sell_to_running
+from plans.models import Feature, Plan, Price
 from plans.refusals import InvalidInput, NotFound
+
+# What a definition is, by the names of the wire: it stays once somebody was given something by it.
+_LINKS = {
+    "scope": "scope",
+    "application_type": "applicationType",
+    "plan": "planId",
+    "price": "priceId",
+    "price_component_id": "priceComponentId",
+    "feature": "featureSlug",
+}
+# What was said of it on invoices stays from the start.
+_FIXED = {"currency": "currency", "billing_visible": "billingVisible"}
 
 
 class CreditDefinitionNotFound(NotFound):
@@ -45,113 +48,83 @@ def create_definition(
     price: Price | None = None,
     price_component_id: str | None = None,
     feature: Feature | None = None,
-    renew_on_billing: bool = False,
-    expiry_days: int | None = None,
+    currency: str = "",
+    billing_visible: bool | None = None,
     **details: Any,
 ) -> CreditDefinition:
-    """Create a quota. Subscriptions that run already get it from their next renewal on.
+    """Create a quota, or an allowance of money. Subscriptions that run already get it from their next renewal on.
 
-    Its units are those of the metric behind the linked component, else behind the feature. Raises InvalidInput when
-    the links are missing or do not belong together.
+    Usage credits count units of the metric behind the linked component, else behind the feature; monetary ones minor
+    units of `currency`, and are always `billing_visible`. `details` are the other fields of the model. Raises
+    InvalidInput when links are missing or do not belong together, or terms do not.
     """
-    if application_type != ApplicationType.USAGE:
-        raise InvalidInput.at("applicationType", "must be usage; monetary credits cannot be defined.")
-    if renew_on_billing and expiry_days is not None:
-        raise InvalidInput.at("expiryDays", "cannot be used with renewOnBilling: a renewed grant ends with its period.")
-    if price is not None and plan is None:
-        plan = price.plan
-    _check_links(scope=scope, plan=plan, price=price, price_component_id=price_component_id, feature=feature)
-    component = _linked_component(plan, price, price_component_id)
-    metric = component.metric if component is not None else _metric_of(feature)
-    assert metric is not None
-    if metric.aggregation_type not in BURNABLE:
-        raise InvalidInput.at(
-            "priceComponentId" if component is not None else "featureSlug",
-            f"counts by {metric.aggregation_type}, which credits cannot pay for: it is no amount that is used up. Use "
-            f"a metric of {', '.join(BURNABLE)}.",
-        )
-    if plan is not None and component is None and not _is_metered_by(plan, metric):
-        raise InvalidInput.at("featureSlug", "names a feature that this plan neither gives nor prices.")
-    if plan is not None:
-        # Waits for whoever holds the definitions, so that the new one finds every subscription.
-        Plan.objects.select_for_update(no_key=True).get(pk=plan.pk)
-    definition = CreditDefinition.objects.create(
+    is_money = application_type == ApplicationType.MONETARY
+    definition = CreditDefinition(
         name=name,
         scope=scope,
         application_type=application_type,
         plan=plan,
         price=price,
-        price_component_id=price_component_id,
+        price_component_id=price_component_id or None,
         feature=feature,
-        metric=metric,
+        currency=currency if is_money else "",
         default_amount=default_amount,
-        renew_on_billing=renew_on_billing,
-        expiry_days=expiry_days,
+        billing_visible=is_money if billing_visible is None else billing_visible,
         created_at=at,
         **details,
     )
-    if renew_on_billing and scope != Scope.MERCHANT:
-        _grant_to_running_subscriptions(definition, at)
+    link_definition(definition)
+    check_terms(definition)
+    _lock_plan(definition)
+    definition.save(force_insert=True)
+    if definition.is_active:
+        sell_to_running(definition, at=at)
     return definition
 
 
-def _check_links(
-    *,
-    scope: str,
-    plan: Plan | None,
-    price: Price | None,
-    price_component_id: str | None,
-    feature: Feature | None,
-) -> None:
-    if scope == Scope.PLAN and plan is None:
-        raise InvalidInput.at("planId", "is required with scope plan.")
-    if scope in (Scope.PRICE, Scope.COMPONENT) and price is None:
-        raise InvalidInput.at("priceId", f"is required with scope {scope}.")
-    if scope == Scope.COMPONENT and not price_component_id:
-        raise InvalidInput.at("priceComponentId", "is required with scope component.")
-    if price is not None and plan is not None and price.plan_id != plan.pk:
-        raise InvalidInput.at("priceId", "is a price of another plan.")
-    if not price_component_id and feature is None:
-        raise InvalidInput.at(
-            "priceComponentId", "is required, or featureId or featureSlug: usage credits count the units of a metric."
-        )
+@transaction.atomic
+def update_definition(
+    *, at: datetime, definition: CreditDefinition, changes: Mapping[str, Any], apply_to_existing: bool = False
+) -> CreditDefinition:
+    """Change a definition for those who subscribe from now on; with `apply_to_existing` also what running subscriptions
+    were sold: their renewals, and the grants that have not begun.
+
+    `changes` are fields of the model. Raises InvalidInput for what create_definition refuses, and for a change of what
+    the definition is, such as its links, once something was granted by it.
+    """
+    _lock_plan(definition)
+    definition = CreditDefinition.objects.select_for_update(no_key=True, of=("self",)).get(pk=definition.pk)
+    has_other_links = _changes_links(definition, changes)
+    for name, value in changes.items():
+        setattr(definition, name, value)
+    if has_other_links:
+        link_definition(definition)
+    check_terms(definition)
+    definition.save()
+    if apply_to_existing and definition.scope != Scope.MERCHANT:
+        apply_to_running(definition, at=at)
+    return definition
 
 
-def _linked_component(plan: Plan | None, price: Price | None, component_id: str | None) -> PriceComponent | None:
-    if not component_id:
-        return None
-    components = PriceComponent.objects.select_related("metric").filter(component_id=component_id)
-    if price is not None:
-        components = components.filter(price=price)
-    elif plan is not None:
-        components = components.filter(price__plan=plan, price__deleted_at__isnull=True)
-    component = components.order_by("-price__created_at").first()
-    if len(set(components.values_list("metric_id", flat=True))) > 1:
-        raise InvalidInput.at("priceId", "is required: prices with this component count different metrics.")
-    if component is None:
-        where = "of this price" if price is not None else "of this plan's prices" if plan is not None else "of a price"
-        raise InvalidInput.at("priceComponentId", f"is not a component {where}.")
-    if component.kind != ComponentKind.USAGE:
-        raise InvalidInput.at("priceComponentId", "is not a usage component; usage credits pay for metered units.")
-    return component
+@transaction.atomic
+def delete_definition(
+    *, at: datetime, definition: CreditDefinition, apply_to_existing: bool = False
+) -> CreditDefinition:
+    """Take a definition off: who subscribes from now on does not get it. What was sold keeps renewing, but for
+    `apply_to_existing`: then the grants that have not begun are ended as well."""
+    _lock_plan(definition)
+    definition = CreditDefinition.objects.select_for_update(no_key=True, of=("self",)).get(pk=definition.pk)
+    definition.deleted_at = definition.deleted_at or at
+    definition.save()
+    if apply_to_existing and definition.scope != Scope.MERCHANT:
+        apply_to_running(definition, at=at)
+    return definition
 
 
-def _metric_of(feature: Feature | None) -> Metric:
-    assert feature is not None
-    metrics = list(feature.metrics.filter(deleted_at__isnull=True)[:2])
-    if len(metrics) != 1:
-        raise InvalidInput.at(
-            "featureSlug", f"names a feature with {'no metric' if not metrics else 'several metrics'}; it needs one."
-        )
-    return metrics[0]
-
-
-def _is_metered_by(plan: Plan, metric: Metric) -> bool:
-    """Tell whether subscriptions of a plan count a metric; otherwise its units would belong to no period."""
-    return (
-        PlanFeature.objects.filter(plan=plan, feature__metrics=metric).exists()
-        or PriceComponent.objects.filter(price__plan=plan, metric=metric).exists()
-    )
+def _lock_plan(definition: CreditDefinition) -> None:
+    """Wait for whoever holds the definitions of the plan, so that each subscription has them before or after."""
+    if definition.plan_id is not None:
+        Plan.objects.select_for_update(no_key=True).get(pk=definition.plan_id)
 
 
 def hold_definitions(plan: Plan) -> None:
@@ -160,14 +133,19 @@ def hold_definitions(plan: Plan) -> None:
         cursor.execute("SELECT FROM plans_plan WHERE id = %s FOR SHARE", [plan.pk])
 
 
-def _grant_to_running_subscriptions(definition: CreditDefinition, at: datetime) -> None:
-    """Grant for the periods that are stored already but have not begun."""
-    subscriptions = Subscription.objects.live().filter(plan=definition.plan)
-    if definition.price_id is not None:
-        subscriptions = subscriptions.filter(price_id=definition.price_id)
-    locked = subscriptions.select_for_update(no_key=True).order_by("pk").values_list("pk", flat=True)
-    grant_for_periods(
-        at=at,
-        periods=SubscriptionPeriod.objects.filter(subscription__in=list(locked), start_at__gt=at),
-        definitions=[definition],
-    )
+def _changes_links(definition: CreditDefinition, changes: Mapping[str, Any]) -> bool:
+    """Tell whether a definition shall belong elsewhere. What its units or its money are holds for every grant that was
+    made by it, so then that is refused."""
+    changed = {name for name, value in changes.items() if getattr(definition, name) != value}
+    for name in sorted(_FIXED.keys() & changed):
+        raise InvalidInput.at(_FIXED[name], "cannot be changed; create another definition.")
+    links = sorted(_LINKS.keys() & changed)
+    if links and _was_used(definition):
+        raise InvalidInput.at(
+            _LINKS[links[0]], "cannot be changed once credits were granted; create another definition."
+        )
+    return bool(links)
+
+
+def _was_used(definition: CreditDefinition) -> bool:
+    return any(model.objects.filter(definition=definition).exists() for model in (CreditGrant, SubscriptionCredit))

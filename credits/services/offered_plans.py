@@ -3,9 +3,10 @@ from collections import defaultdict
 from django.db.models import Prefetch, prefetch_related_objects
 
 from credits.models import ApplicationType, CreditDefinition, Scope
+from credits.services.refill import refill_clock
 from plans.cards import Card, OfferedPlan, Quota, card_of, offered_plan
 from plans.models import Merchant, Metric, Plan, PlanFeature, Price, PricingTable
-from plans.periods import Clock
+from plans.periods import Clock, shortest
 from plans.services.pricing_tables import offer_of
 
 
@@ -66,23 +67,25 @@ def _quotas_with(plan: Plan, price: Price | None) -> dict[int, list[Quota]]:
     """The quotas that a subscription at a price begins with, by the key of their metric."""
     quotas: dict[int, list[Quota]] = defaultdict(list)
     for definition in plan.credit_definitions.all():
-        if definition.price_id is None or (price is not None and definition.price_id == price.pk):
-            renews = definition.renew_on_billing
+        comes_along = definition.price_id is None or (price is not None and definition.price_id == price.pk)
+        if comes_along and definition.metric_id is not None:
             quotas[definition.metric_id].append(
                 Quota(
                     units=definition.default_amount,
                     later_units=definition.renewal_amount,
-                    renews=renews,
-                    clock=_renewal_clock(definition, price) if renews else None,
+                    renews=definition.renews,
+                    clock=_renewal_clock(definition, price) if definition.renews else None,
                 )
             )
     return quotas
 
 
 def _renewal_clock(definition: CreditDefinition, price: Price | None) -> Clock | None:
-    """The clock of the linked component, else the shortest of the price; None without a price."""
+    """Its own calendar, else the clock of the linked component, else the shortest of the price, if there is one."""
+    if definition.refill_rrule:
+        return refill_clock(definition.refill_rrule)
     components = list(price.components.all()) if price is not None else []
     for component in components:
         if component.component_id == definition.price_component_id:
             return component.clock
-    return min((component.clock for component in components), key=lambda clock: clock.approximate_days, default=None)
+    return shortest(component.clock for component in components) if components else None

@@ -1,88 +1,123 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from credits.models import (
-    CreditDefinition,
-    CreditGrant,
-    CreditTransaction,
-    GrantSource,
-    Scope,
-    TransactionKind,
-)
+from django.db.models import Q
+
+from credits.models import CreditDefinition, CreditGrant, SubscriptionCredit
+from credits.services.refill import end_of_refill, write_refills
+from credits.services.write_grants import expiry_of, grant_of, write_grants
 from plans.models import Subscription, SubscriptionItem, SubscriptionPeriod
-from plans.periods import midnight_after
-from plans.services.time_zone import billing_zone
 
 
 def grant_with_subscription(*, at: datetime, subscription: Subscription) -> list[CreditGrant]:
-    """Write the grants that begin with a new subscription: renewing ones for its stored periods, and single ones.
+    """Copy the credits that are sold with a new subscription, and write the grants that begin with it: those of its
+    stored periods, the first of each calendar with the refill after it, and single ones.
 
     The caller holds the lock of the customer.
     """
-    definitions = list(CreditDefinition.objects.granted_with(subscription.plan, subscription.price))
-    single = [
-        CreditGrant(
-            subscription=subscription,
-            starts_at=subscription.started_at,
-            expires_at=expiry_of(definition, subscription.started_at),
-            **_common(definition, subscription.customer_id, at),
-        )
-        for definition in definitions
-        if not definition.renew_on_billing
-    ]
-    renewing = grant_for_periods(
-        at=at, periods=SubscriptionPeriod.objects.filter(subscription=subscription), definitions=definitions
+    definitions = CreditDefinition.objects.granted_with(subscription.plan, subscription.price)
+    credits = copy_credits(definitions, [subscription], at=at)
+    periods = SubscriptionPeriod.objects.filter(subscription=subscription)
+    return begin_credits(credits, at=at) + grant_for_periods(at=at, periods=periods)
+
+
+def copy_credits(
+    definitions: Iterable[CreditDefinition], subscriptions: Iterable[Subscription], *, at: datetime
+) -> list[SubscriptionCredit]:
+    """Write down for each subscription what these definitions grant to it; the copy is what renewals read.
+
+    Money of another currency than that of the price is left out: nothing could be paid with it. The subscriptions'
+    prices are fetched already.
+    """
+    definitions = list(definitions)
+    return SubscriptionCredit.objects.bulk_create(
+        (
+            SubscriptionCredit(subscription=subscription, definition=definition, created_at=at, **definition.terms())
+            for subscription in subscriptions
+            for definition in definitions
+            if definition.currency in ("", subscription.price.currency)
+        ),
+        batch_size=1000,
     )
-    return write_grants(single, at=at) + renewing
 
 
-def grant_for_periods(
-    *, at: datetime, periods: Iterable[SubscriptionPeriod], definitions: Sequence[CreditDefinition] | None = None
-) -> list[CreditGrant]:
-    """Write the renewing grants of these periods that are not there yet, one per definition and period.
+def begin_credits(credits: Sequence[SubscriptionCredit], *, at: datetime) -> list[CreditGrant]:
+    """Write the first grants of copies that do not follow periods, from the start of their subscriptions on, and the
+    refills that come after them."""
+    beginning = [credit for credit in credits if not credit.renew_on_billing]
+    there = _first_grants(beginning)
+    first = write_grants(
+        [
+            _first_grant(credit, at)
+            for credit in beginning
+            if (credit.subscription_id, credit.definition_id) not in there
+        ],
+        at=at,
+    )
+    refilled = [credit for credit in beginning if credit.refill_rrule]
+    for credit in refilled:
+        credit.refilled_until = credit.subscription.started_at
+    return first + write_refills(refilled, at=at)
 
-    A grant lives as long as its period. Without `definitions`, those of each subscription's plan and price apply. The
-    caller holds the locks of the periods' subscriptions, so that nobody else writes the same.
+
+def _first_grants(credits: Iterable[SubscriptionCredit]) -> set[tuple[int | None, int]]:
+    """The subscriptions and definitions whose first grant is there, stopped though it may be."""
+    grants = CreditGrant.objects.filter(
+        Q(refill_number=None) | Q(refill_number=0),
+        subscription__in={credit.subscription_id for credit in credits},
+        period=None,
+        rolled_from=None,
+    )
+    return set(grants.values_list("subscription_id", "definition_id"))
+
+
+def _first_grant(credit: SubscriptionCredit, at: datetime) -> CreditGrant:
+    subscription = credit.subscription
+    start_at = subscription.started_at
+    return grant_of(
+        credit,
+        subscription.customer_id,
+        refill_number=0 if credit.refill_rrule else None,
+        starts_at=start_at,
+        expires_at=end_of_refill(credit, start_at) if credit.refill_rrule else expiry_of(credit, start_at),
+        created_at=at,
+    )
+
+
+def grant_for_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> list[CreditGrant]:
+    """Write the renewing grants of these periods that are not there yet, one per copy that was sold and period.
+
+    A grant lives as long as its period, or shorter if so many days were sold. The caller holds the locks of the
+    periods' subscriptions, so that nobody else writes the same.
     """
     by_subscription: dict[int, list[SubscriptionPeriod]] = defaultdict(list)
     for period in periods:
         by_subscription[period.subscription_id].append(period)
-    subscriptions = Subscription.objects.filter(pk__in=by_subscription).prefetch_related("items__component")
-    applying = _definitions_by_plan(subscriptions, definitions)
+    credits = SubscriptionCredit.objects.filter(subscription__in=by_subscription, renew_on_billing=True)
+    items = _items_of({credit.subscription_id for credit in credits})
     wanted = []
-    for subscription in subscriptions:
-        items = list(subscription.items.all())
-        for definition in applying[subscription.plan_id]:
-            if definition.price_id in (None, subscription.price_id):
-                item = item_of(definition, items)
-                wanted += [
-                    (definition, period) for period in by_subscription[subscription.pk] if period.item_id == item.pk
-                ]
+    for credit in credits.select_related("definition").order_by("pk"):
+        item = item_of(credit.definition, items[credit.subscription_id])
+        wanted += [(credit, period) for period in by_subscription[credit.subscription_id] if period.item_id == item.pk]
     there = set(
         CreditGrant.objects.filter(period__in=[period.pk for _, period in wanted]).values_list(
             "definition_id", "period_id"
         )
     )
     grants = [
-        _grant_of_period(definition, period, at)
-        for definition, period in wanted
-        if (definition.pk, period.pk) not in there
+        _grant_of_period(credit, period, at)
+        for credit, period in wanted
+        if (credit.definition_id, period.pk) not in there
     ]
     return write_grants(grants, at=at)
 
 
-def _definitions_by_plan(
-    subscriptions: Iterable[Subscription], definitions: Sequence[CreditDefinition] | None
-) -> dict[int, list[CreditDefinition]]:
-    if definitions is None:
-        plans = {subscription.plan_id for subscription in subscriptions}
-        definitions = list(CreditDefinition.objects.live().exclude(scope=Scope.MERCHANT).filter(plan__in=plans))
-    by_plan: dict[int, list[CreditDefinition]] = defaultdict(list)
-    for definition in definitions:
-        if definition.renew_on_billing and definition.plan_id is not None:
-            by_plan[definition.plan_id].append(definition)
-    return by_plan
+def _items_of(subscriptions: Iterable[int]) -> dict[int, list[SubscriptionItem]]:
+    items: dict[int, list[SubscriptionItem]] = defaultdict(list)
+    for item in SubscriptionItem.objects.filter(subscription__in=subscriptions).select_related("component"):
+        items[item.subscription_id].append(item)
+    return items
 
 
 def item_of(definition: CreditDefinition, items: Sequence[SubscriptionItem]) -> SubscriptionItem:
@@ -90,58 +125,32 @@ def item_of(definition: CreditDefinition, items: Sequence[SubscriptionItem]) -> 
     for item in items:
         if item.component is not None and item.component.component_id == definition.price_component_id:
             return item
-    return min(items, key=lambda item: (item.clock.approximate_days, item.metric_id != definition.metric_id, item.pk))
-
-
-def _grant_of_period(definition: CreditDefinition, period: SubscriptionPeriod, at: datetime) -> CreditGrant:
-    common = _common(definition, period.customer_id, at)
-    if period.number > 0:
-        common["initial_amount"] = definition.renewal_amount
-    return CreditGrant(
-        subscription_id=period.subscription_id,
-        period=period,
-        starts_at=period.start_at,
-        expires_at=period.end_at,
-        **common,
-    )
-
-
-def _common(definition: CreditDefinition, customer_id: int, at: datetime) -> dict:
-    return {
-        "customer_id": customer_id,
-        "metric_id": definition.metric_id,
-        "definition": definition,
-        "source": GrantSource.SUBSCRIPTION,
-        "initial_amount": definition.default_amount,
-        "priority": definition.priority,
-        "created_at": at,
-    }
-
-
-def expiry_of(definition: CreditDefinition, granted_at: datetime) -> datetime | None:
-    """When a grant of this definition expires that does not follow a period: `expiry_days` after it was granted,
-    widened to the next local midnight; None for never."""
-    if definition.expiry_days is None:
-        return None
-    return midnight_after(granted_at + timedelta(days=definition.expiry_days), billing_zone())
-
-
-def write_grants(grants: Sequence[CreditGrant], *, at: datetime) -> list[CreditGrant]:
-    """Store new grants together with the ledger rows that give them their units."""
-    for grant in grants:
-        grant.ledger_remaining = grant.initial_amount
-    written = CreditGrant.objects.bulk_create(grants, batch_size=1000)
-    CreditTransaction.objects.bulk_create(
-        (
-            CreditTransaction(
-                customer_id=grant.customer_id,
-                grant=grant,
-                kind=TransactionKind.GRANTED,
-                amount=grant.initial_amount,
-                occurred_at=at,
-            )
-            for grant in written
+    return min(
+        items,
+        key=lambda item: (
+            item.component is not None and item.component.clock.has_end,
+            item.clock.approximate_days,
+            item.metric_id != definition.metric_id,
+            item.pk,
         ),
-        batch_size=1000,
     )
-    return written
+
+
+def period_expiry(credit: SubscriptionCredit, period: SubscriptionPeriod) -> datetime:
+    """When the grant of a period expires: with it, or sooner if so few days were sold."""
+    return min(expiry_of(credit, period.start_at) or period.end_at, period.end_at)
+
+
+def _grant_of_period(credit: SubscriptionCredit, period: SubscriptionPeriod, at: datetime) -> CreditGrant:
+    return grant_of(
+        credit,
+        period.customer_id,
+        period=period,
+        initial_amount=credit.default_amount if period.number == 0 else credit.renewal_amount,
+        starts_at=period.start_at,
+        expires_at=period_expiry(credit, period),
+        rolls_over=credit.rolls_over,
+        rollover_cap=credit.rollover_cap,
+        rollover_days=credit.rollover_days,
+        created_at=at,
+    )

@@ -3,8 +3,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from billing.services.subscribe import subscribe
-from credits.models import CreditGrant
-from credits.services.renew import expiry_of, grant_for_periods
+from credits.models import CreditDefinition, CreditGrant
+from credits.services.renew import grant_for_periods
+from credits.services.write_grants import expiry_of
 from plans.models import SubscriptionPeriod
 from tests.factories import CreditDefinitionFactory, CustomerFactory
 from tests.pro_plan import make_pro_plan, remaining, sweep
@@ -71,15 +72,47 @@ def test_a_definition_of_another_price_grants_nothing():
     assert amounts(customer) == []
 
 
-def test_switched_off_and_deleted_definitions_grant_no_more():
+@pytest.mark.parametrize("gone", [{"is_active": False}, {"deleted_at": AT}])
+def test_what_was_sold_renews_though_its_definition_is_gone(gone):
     pro, customer = make_pro_plan(), CustomerFactory()
     subscribe(at=AT, customer=customer, plan=pro.plan)
-    pro.quota.is_active = False
-    pro.quota.save()
+    CreditDefinition.objects.update(**gone)
+    newcomer = CustomerFactory()
+    subscribe(at=AT, customer=newcomer, plan=pro.plan)
 
     sweep(FEBRUARY)
 
-    assert [day for day, _ in amounts(customer)] == ["2026-01-31", "2026-02-28"]
+    assert [day for day, _ in amounts(customer)] == ["2026-01-31", "2026-02-28", "2026-03-31"]
+    assert amounts(newcomer) == []
+
+
+def test_renewals_go_by_the_copy_that_was_sold():
+    pro, customer = make_pro_plan(quota=500), CustomerFactory()
+    subscription = subscribe(at=AT, customer=customer, plan=pro.plan)
+    CreditDefinition.objects.update(default_amount=7, refill_amount=3)
+
+    sweep(FEBRUARY)
+
+    assert [units for _, units in amounts(customer)] == [500, 500, 500]
+    copy = subscription.credits.get()
+    assert (copy.definition, copy.default_amount, copy.renew_on_billing) == (pro.quota, 500, True)
+
+
+def test_a_grant_carries_the_rollover_terms_that_were_sold():
+    pro, customer = make_pro_plan(rolls_over=True, rollover_cap=300, rollover_days=60), CustomerFactory()
+    subscribe(at=AT, customer=customer, plan=pro.plan)
+
+    grants = CreditGrant.objects.values_list("rolls_over", "rollover_cap", "rollover_days")
+    assert list(grants) == [(True, 300, 60)] * 2
+
+
+def test_single_credits_come_once_and_expire_by_their_days():
+    pro, customer = make_pro_plan(renew_on_billing=False, expiry_days=10), CustomerFactory()
+    subscribe(at=AT, customer=customer, plan=pro.plan)
+    sweep(FEBRUARY)
+
+    grant = CreditGrant.objects.get(customer=customer)
+    assert (grant.starts_at, grant.expires_at) == (AT, datetime(2026, 2, 11, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -105,3 +138,12 @@ def test_expiry_days_are_widened_to_the_midnight_of_the_billing_zone(in_billing_
     assert expiry_of(definition, datetime(2026, 3, 10, 10, tzinfo=UTC)) - timedelta(days=1) == datetime(
         2026, 3, 10, 10, tzinfo=UTC
     )
+
+
+def test_expiry_days_are_days_where_clocks_change(in_billing_zone):
+    in_billing_zone("Europe/Berlin")
+    definition = CreditDefinitionFactory(renew_on_billing=False, expiry_days=1)
+
+    # 29 March 2026 has 23 hours there, and 25 October 25.
+    assert expiry_of(definition, datetime(2026, 3, 28, 23, tzinfo=UTC)) == datetime(2026, 3, 29, 22, tzinfo=UTC)
+    assert expiry_of(definition, datetime(2026, 10, 24, 22, tzinfo=UTC)) == datetime(2026, 10, 25, 23, tzinfo=UTC)

@@ -1,30 +1,23 @@
-"""Quotas, grants and their ledger."""
+"""Grants, and the ledger that says what became of them."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.decorators import action
 
-from credits.models import CreditDefinition, CreditGrant, CreditTransaction
-from plans.admin.pages import (
-    CappedPaginator,
-    FactsAdmin,
-    FactsInline,
-    charges_text,
-    in_column,
-    link,
-    moment,
-    moment_text,
-    units,
-    yes_or_no,
-)
+from credits.admin.forms import AdjustForm, GrantForm, RevokeForm
+from credits.admin.pages import MadeAdmin, held
+from credits.models import CreditGrant, CreditTransaction
+from credits.services.grants import adjust_grant, grant_credits, live_grant, revoke_grant
+from plans.admin.pages import CappedPaginator, FactsAdmin, FactsInline, in_column, link, moment, moment_text
 from plans.money import grouped_number
-
-RENEWS = yes_or_no("renew_on_billing", "renews each period")
-ACTIVE = yes_or_no("is_active", "active")
+from plans.words import money_text
 
 
 def reason_text(movement: CreditTransaction) -> str | SafeString:
@@ -36,54 +29,10 @@ def reason_text(movement: CreditTransaction) -> str | SafeString:
 
 
 def moved_text(movement: CreditTransaction) -> SafeString:
-    """Units given (plus) or taken (minus)."""
-    return in_column(f"{'+' if movement.amount > 0 else '−'}{grouped_number(abs(movement.amount))}")
-
-
-@admin.register(CreditDefinition)
-class CreditDefinitionAdmin(FactsAdmin):
-    """A quota: how many units of a metric are granted, and when again."""
-
-    list_display = ["name", "scope", "plan", "metric", "first_amount", RENEWS, ACTIVE]
-    list_filter = ["scope", "renew_on_billing", "is_active"]
-    list_select_related = ["plan", "metric"]
-    search_fields = ["name", "public_id", "plan__name", "metric__current__event_name"]
-    search_help_text = "Name or id of a definition, name of a plan, event name of a metric."
-    ordering = ["-created_at", "-pk"]
-    fieldsets = [
-        (None, {"fields": ["public_id", "name", "description", "scope", ACTIVE]}),
-        (
-            "Units",
-            {"fields": ["metric", "first_amount", "later_amount", RENEWS, "expiry_days", "priority"]},
-        ),
-        ("Belongs to", {"fields": ["plan_page", "charges", "feature"]}),
-        ("On invoices", {"fields": [yes_or_no("billing_visible", "shown as a line"), "billing_description"]}),
-    ]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[CreditDefinition]:
-        """Without the deleted ones."""
-        definitions = super().get_queryset(request).filter(deleted_at=None)
-        return definitions.select_related("plan", "metric", "price", "feature").prefetch_related("price__components")
-
-    @admin.display(description="units", ordering="default_amount")
-    def first_amount(self, definition: CreditDefinition) -> SafeString | None:
-        """Units granted first."""
-        return units(definition.default_amount)
-
-    @admin.display(description="units at each renewal")
-    def later_amount(self, definition: CreditDefinition) -> SafeString | None:
-        """Units granted later."""
-        return units(definition.renewal_amount)
-
-    @admin.display(description="plan")
-    def plan_page(self, definition: CreditDefinition) -> SafeString | None:
-        """The plan version that it comes with."""
-        return link(definition.plan)
-
-    @admin.display(description="with the price")
-    def charges(self, definition: CreditDefinition) -> SafeString | None:
-        """What the price charges that it comes with; without one it comes with each of its plan."""
-        return None if definition.price is None else charges_text(definition.price)
+    """Units or money given (plus) or taken (minus)."""
+    currency, moved = movement.grant.currency, abs(movement.amount)
+    text = money_text(moved, currency) if currency else grouped_number(moved)
+    return in_column(f"{'+' if movement.amount > 0 else '−'}{text}")
 
 
 class TransactionInline(FactsInline):
@@ -97,9 +46,9 @@ class TransactionInline(FactsInline):
         """In the order in which it was written."""
         return super().get_queryset(request).select_related("period", "grant").order_by("occurred_at", "pk")
 
-    @admin.display(description="units")
+    @admin.display(description="amount")
     def moved(self, movement: CreditTransaction) -> SafeString:
-        """Units given (plus) or taken (minus)."""
+        """Units or money given (plus) or taken (minus)."""
         return moved_text(movement)
 
     @admin.display(description="why")
@@ -109,9 +58,12 @@ class TransactionInline(FactsInline):
 
 
 @admin.register(CreditGrant)
-class CreditGrantAdmin(FactsAdmin):
-    """Units that a customer was given, and what became of them."""
+class CreditGrantAdmin(MadeAdmin):
+    """What a customer was given, and what became of it."""
 
+    terms_form = GrantForm
+    terms_title = "Grant credits"
+    actions_detail = ["adjust", "revoke"]
     list_display = [
         "customer",
         "definition",
@@ -129,7 +81,7 @@ class CreditGrantAdmin(FactsAdmin):
     ordering = ["-pk"]
     fieldsets = [
         (None, {"fields": ["public_id", "customer_page", "definition", "metric", "source"]}),
-        ("Units", {"fields": ["granted", "rest", "priority"]}),
+        ("Amount", {"fields": ["granted", "adjusted", "rest", "left", "priority"]}),
         (
             "Time",
             {"fields": [moment("starts_at"), moment("expires_at"), moment("revoked_at"), moment("created_at")]},
@@ -149,13 +101,53 @@ class CreditGrantAdmin(FactsAdmin):
 
     @admin.display(description="granted")
     def granted(self, grant: CreditGrant) -> SafeString | None:
-        """Units given."""
-        return units(grant.initial_amount)
+        """What was given."""
+        return held(grant.initial_amount, grant.currency)
+
+    @admin.display(description="adjusted by")
+    def adjusted(self, grant: CreditGrant) -> SafeString | None:
+        """What was added or taken away later."""
+        return held(grant.adjusted_amount, grant.currency) if grant.adjusted_amount else None
 
     @admin.display(description="left in the ledger")
     def rest(self, grant: CreditGrant) -> SafeString | None:
-        """Units that settlements have left; usage since then is not taken off."""
-        return units(grant.ledger_remaining)
+        """What settlements and invoices have left; usage since then is not taken off."""
+        return held(grant.ledger_remaining, grant.currency)
+
+    @admin.display(description="left right now")
+    def left(self, grant: CreditGrant) -> SafeString | None:
+        """What is left live, with usage that is not settled yet taken off."""
+        return held(live_grant(at=timezone.now(), grant=grant).remaining, grant.currency)
+
+    def make(self, form: Any, lines: Any, at: datetime) -> CreditGrant:
+        """Give the customer the credits."""
+        return grant_credits(at=at, **form.cleaned_data)
+
+    @action(description="Adjust…", url_path="adjust", permissions=["move"])
+    def adjust(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Add to a grant, or take away from it."""
+        return self.ask_and_do(
+            request,
+            object_id,
+            AdjustForm,
+            title="Adjust the grant",
+            words="A row of the ledger says what was changed.",
+            do=lambda grant, form, at: adjust_grant(at=at, grant=grant, **form.cleaned_data),
+            done="Adjusted.",
+        )
+
+    @action(description="Revoke…", url_path="revoke", permissions=["move"])
+    def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """End a grant now."""
+        return self.ask_and_do(
+            request,
+            object_id,
+            RevokeForm,
+            title="Revoke the grant",
+            words="What is left of it goes at once; what was burned stays burned.",
+            do=lambda grant, form, at: revoke_grant(at=at, grant=grant, **form.cleaned_data),
+            done="Revoked.",
+        )
 
 
 @admin.register(CreditTransaction)
@@ -184,9 +176,9 @@ class CreditTransactionAdmin(FactsAdmin):
         """With the names of what it belongs to."""
         return super().get_queryset(request).select_related("customer", "grant", "period")
 
-    @admin.display(description="units")
+    @admin.display(description="amount")
     def moved(self, movement: CreditTransaction) -> SafeString:
-        """Units given (plus) or taken (minus)."""
+        """Units or money given (plus) or taken (minus)."""
         return moved_text(movement)
 
     @admin.display(description="customer")

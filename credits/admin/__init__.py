@@ -1,0 +1,3 @@
+from credits.admin import definitions, grants
+
+__all__ = ["definitions", "grants"]
