@@ -3,7 +3,7 @@
 One statement, since two would let a settlement commit between them and count its units twice or not at all. It is asked
 for pairs of customer and metric, and looks back to the earliest instant that still matters to a pair: the start of its
 first unsettled period or of its first grant with something left. A grant that began within settled periods matters from
-the end of those on, since periods of an item leave no gaps.
+the end of those on, since periods of an item leave no gaps. With `since` it looks back to that instant at least.
 
 Usage is counted by the version of the metric that its period goes by: a version counts from the start of the period in
 which it became the current one. It comes from whole days of the roll-up. A day in which a period or a grant starts or
@@ -58,7 +58,8 @@ _DIFFERENT = """, seen AS (
 def _statement(*, carried: str, different: str, listed_different: str) -> str:
     return f"""
 WITH pair AS (
-    SELECT DISTINCT * FROM unnest(%(customers)s::bigint[], %(metrics)s::bigint[]) AS pair(customer_id, metric_id)
+    SELECT DISTINCT * FROM unnest(%(customers)s::bigint[], %(metrics)s::bigint[], %(since)s::timestamptz[])
+        AS pair(customer_id, metric_id, since)
 ), candidate AS (
     SELECT credit.*, LEAST(credit.expires_at, credit.revoked_at) AS ends_at
     FROM pair JOIN credits_creditgrant credit USING (customer_id, metric_id)
@@ -83,7 +84,7 @@ WITH pair AS (
     WHERE ledger_remaining > 0
     GROUP BY 1, 2
 ), horizon AS (
-    SELECT customer_id, metric_id, LEAST(unsettled_from.from_at, spendable_from.from_at) AS from_at
+    SELECT customer_id, metric_id, LEAST(unsettled_from.from_at, spendable_from.from_at, pair.since) AS from_at
     FROM pair
     LEFT JOIN unsettled_from USING (customer_id, metric_id)
     LEFT JOIN spendable_from USING (customer_id, metric_id)
@@ -167,7 +168,10 @@ WITH pair AS (
     FROM period GROUP BY 1, 2
 ), spendables AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(
-        id, ledger_remaining::text, priority, starts_at, ends_at, period_id) ORDER BY starts_at, id) AS listed
+        id, ledger_remaining::text, priority, starts_at, ends_at, period_id, definition_id, rolled_from_id,
+        -- A period's grant ends with it, so its rest rolls over, unless somebody ended the grant before.
+        CASE WHEN rolls_over AND period_id IS NOT NULL AND (revoked_at IS NULL OR revoked_at > expires_at)
+            THEN json_build_array(rollover_cap::text, rollover_days) END, refill_number) ORDER BY starts_at, id) AS listed
     FROM grants GROUP BY 1, 2
 ), pieces AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(day, start_at, events, CASE metric.aggregation_type

@@ -6,6 +6,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from credits.burn import ZERO, Burn, BurnableGrant, Segment, burn
+from credits.rollover import Rollover
 from plans.money import exactly
 
 
@@ -27,7 +28,12 @@ class StoredPeriod:
 
 @dataclass(frozen=True, slots=True)
 class GrantState:
-    """A grant as the ledger has it. `ends_at` is its expiry or the instant of its revocation."""
+    """A grant as the ledger has it. `ends_at` is its expiry or the instant of its revocation. The quota of a period has
+    that `period`, and one that is refilled on a calendar of its own the number of the `refill`.
+
+    One whose rest rolls over has `rollover`, one that is left of another that other's key in `rolled_from`. Until it is
+    written such a grant is provisional, and its key the negative of that other's.
+    """
 
     key: int
     ledger_remaining: Decimal
@@ -35,6 +41,25 @@ class GrantState:
     starts_at: datetime
     ends_at: datetime | None
     period: int | None
+    definition: int | None = None
+    rolled_from: int | None = None
+    rollover: Rollover | None = None
+    refill: int | None = None
+
+    @property
+    def renews(self) -> bool:
+        """Tell whether it is a quota that comes again, by periods or by a calendar."""
+        return self.period is not None or self.refill is not None
+
+    @property
+    def is_provisional(self) -> bool:
+        """Tell whether the settlement that writes it is still to come."""
+        return self.key < 0
+
+    @property
+    def stored_key(self) -> int:
+        """The key of the stored grant: of the one that it is left of while it is provisional."""
+        return abs(self.key)
 
     def is_active(self, at: datetime) -> bool:
         """Tell whether usage at this instant may burn it."""
@@ -67,6 +92,9 @@ class Position:
                     starts_at=grant.starts_at,
                     ends_at=grant.ends_at,
                     priority=grant.priority,
+                    definition=grant.definition,
+                    rolled_from=grant.rolled_from,
+                    rollover=grant.rollover,
                 )
                 for grant in self.grants
             ),
@@ -79,7 +107,7 @@ class Position:
 
     def free_in(self, period: StoredPeriod) -> Decimal:
         """Units that the plan's feature gives: none when a renewing grant, the plan's quota, takes their place."""
-        has_quota = any(grant.period is not None and grant.is_active(period.start_at) for grant in self.grants)
+        has_quota = any(grant.renews and grant.is_active(period.start_at) for grant in self.grants)
         return ZERO if has_quota else period.feature_units
 
     def _unsettled_segments(self) -> list[Segment]:
@@ -99,8 +127,28 @@ class Position:
         return next(candidate for candidate in self.periods if candidate.key == key)
 
     def active_grants(self, at: datetime) -> list[GrantState]:
-        """Grants that usage at this instant may burn."""
-        return [grant for grant in self.grants if grant.is_active(at)]
+        """Grants that usage at this instant may burn, provisional ones included."""
+        return [grant for grant in self.grants + self.provisional_grants if grant.is_active(at)]
+
+    @cached_property
+    def provisional_grants(self) -> tuple[GrantState, ...]:
+        """What the rests of grants whose period has ended, or will end, became or would become; settlement of the
+        period writes them just so. They belong to no period: what rolled over is not the quota of any."""
+        if all(grant.rollover is None for grant in self.grants):
+            return ()
+        return tuple(
+            GrantState(
+                key=rolled.key,
+                ledger_remaining=rolled.remaining,
+                priority=rolled.priority,
+                starts_at=rolled.starts_at,
+                ends_at=rolled.ends_at,
+                period=None,
+                definition=rolled.definition,
+                rolled_from=rolled.rolled_from,
+            )
+            for rolled in self.burn.rolled
+        )
 
     @exactly
     def remaining(self, at: datetime) -> Decimal:
@@ -131,7 +179,7 @@ class Position:
         """The start of the current allowance window: of the latest renewing grant, else of the period, else of the
         earliest active grant; None when there is none of them."""
         active = self.active_grants(at)
-        renewing = [grant.starts_at for grant in active if grant.period is not None]
+        renewing = [grant.starts_at for grant in active if grant.renews]
         if renewing:
             return max(renewing)
         period = self.period_at(at)

@@ -65,7 +65,7 @@ SELECT asked.payer_key, asked.member_key, feature.id, feature.slug, feature.disp
 FROM asked
 LEFT JOIN plans_feature feature ON feature.deleted_at IS NULL AND {{which}}
 LEFT JOIN LATERAL (
-    SELECT copy.overage, copy.source, subscription.plan_id,
+    SELECT copy.overage, copy.source, subscription.id AS subscription_id, subscription.plan_id,
         CASE WHEN copy.value <> 'null' THEN copy.value ELSE (
             SELECT plain.value FROM plans_subscriptionfeature plain
             WHERE plain.subscription_id = copy.subscription_id AND plain.feature_id = copy.feature_id
@@ -83,7 +83,10 @@ LEFT JOIN LATERAL (
         bool_or(EXISTS (
             SELECT FROM credits_creditdefinition definition
             WHERE definition.metric_id = metric.id AND definition.plan_id = sold.plan_id
-                AND definition.application_type = 'usage' AND definition.deleted_at IS NULL
+                AND definition.application_type = 'usage' AND (definition.deleted_at IS NULL OR EXISTS (
+                    SELECT FROM credits_subscriptioncredit credit
+                    WHERE credit.definition_id = definition.id AND credit.subscription_id = sold.subscription_id
+                ))
         )) AS quota
     FROM plans_feature_metrics link JOIN plans_metric metric ON metric.id = link.metric_id
     WHERE link.feature_id = feature.id AND metric.deleted_at IS NULL

@@ -1,4 +1,4 @@
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,6 +9,7 @@ from django.db import connection
 from credits.period_numbers import Piece, fold_pieces, place_numbers
 from credits.position_sql import READ_ADDITIVE_POSITIONS, READ_POSITIONS
 from credits.positions import GrantState, Position, StoredPeriod
+from credits.rollover import Rollover, rolled_until
 from plans.models import Metric
 from plans.models.metrics import ADDITIVE, Aggregation
 from plans.periods import local_midnight
@@ -16,14 +17,25 @@ from plans.prepared import run_prepared
 from plans.services.time_zone import billing_zone
 
 Pair = tuple[int, int]
+# Stands for the metric in the pair whose lock guards a customer's monetary credits: they pay for every metric, and no
+# metric has this key.
+MONEY = 0
 instant = datetime.fromisoformat
 
 
-def read_positions(pairs: Collection[Pair], *, at: datetime, with_reservations: bool = True) -> dict[Pair, Position]:
+def read_positions(
+    pairs: Collection[Pair],
+    *,
+    at: datetime,
+    with_reservations: bool = True,
+    since: Mapping[Pair, datetime] | None = None,
+) -> dict[Pair, Position]:
     """Read the positions of pairs of customer and metric keys at an instant, all in one statement.
 
     The instant says which reservations are held, and where a number that has no segments counts as used. Settlement
-    leaves reservations out: what is only kept back is not used.
+    leaves reservations out: what is only kept back is not used. A position goes back to the earliest instant that
+    still matters; a pair in `since` to that instant at least, with the settled periods from there on, their grants and
+    their usage, so that they can be rated again.
     """
     if not pairs:
         return {}
@@ -32,6 +44,7 @@ def read_positions(pairs: Collection[Pair], *, at: datetime, with_reservations: 
         {
             "customers": [customer for customer, _ in pairs],
             "metrics": [metric for _, metric in pairs],
+            "since": [(since or {}).get(pair) for pair in pairs],
             "at": at,
             "zone": billing_zone().key,
         },
@@ -107,6 +120,10 @@ def _grant_state(
     starts_at: str,
     ends_at: str | None,
     period: int | None,
+    definition: int,
+    rolled_from: int | None,
+    terms: tuple[str | None, int | None] | None,
+    refill: int | None,
 ) -> GrantState:
     return GrantState(
         key=key,
@@ -115,7 +132,15 @@ def _grant_state(
         starts_at=instant(starts_at),
         ends_at=instant(ends_at) if ends_at else None,
         period=period,
+        definition=definition,
+        rolled_from=rolled_from,
+        rollover=_rollover(*terms, instant(ends_at)) if terms and ends_at else None,
+        refill=refill,
     )
+
+
+def _rollover(cap: str | None, days: int | None, ends_at: datetime) -> Rollover:
+    return Rollover(cap=None if cap is None else Decimal(cap), ends_at=rolled_until(ends_at, days, billing_zone()))
 
 
 def lock_balances(pairs: Collection[Pair]) -> None:

@@ -123,6 +123,43 @@ class TestGraceHour:
         assert remaining(customer, pro.metric, FEBRUARY + 2 * HOUR) == before == 500 - 200 - 100
 
 
+class TestSince:
+    def test_without_it_a_settled_period_is_out_of_sight(self):
+        pro, customer = subscribed()
+        use(customer, pro.metric, 12_500, START + HOUR)
+        sweep(FEBRUARY + HOUR)
+
+        assert [period.number for period in stored_periods(position_of(customer, pro.metric))] == [1, 2]
+
+    def test_reads_settled_periods_with_their_grants_and_usage_again(self):
+        pro, customer = subscribed()
+        use(customer, pro.metric, 12_500, START + HOUR)
+        use(customer, pro.metric, 100, FEBRUARY + HOUR)
+        sweep(FEBRUARY + HOUR)
+        pair = (customer.pk, pro.metric.pk)
+
+        position = read_positions([pair], at=FEBRUARY + HOUR, since={pair: START})[pair]
+
+        first, second, _ = stored_periods(position)
+        assert (first.number, position.used_in(first.pk), position.used_in(second.pk)) == (0, 12_500, 100)
+        assert (position.grants[0].period, position.grants[0].ledger_remaining) == (first.pk, 0)
+        assert position.burn.by_grant(first.pk) == {}
+        assert position.remaining(FEBRUARY + HOUR) == 9_900
+
+    def test_a_later_instant_hides_nothing(self):
+        pro, customer = subscribed()
+        use(customer, pro.metric, 100, START + HOUR)
+        pair = (customer.pk, pro.metric.pk)
+
+        position = read_positions([pair], at=START + HOUR, since={pair: FEBRUARY})[pair]
+
+        assert position.remaining(START + HOUR) == 9_900
+
+
+def stored_periods(position):
+    return list(SubscriptionPeriod.objects.filter(pk__in=[one.key for one in position.periods]).order_by("number"))
+
+
 class TestOneStatement:
     def test_reads_all_pairs_at_once(self):
         pairs = []
