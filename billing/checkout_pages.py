@@ -1,20 +1,25 @@
 """What the checkout's pages say: what is ordered, what is due today and later, and what was bought."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from django.utils.http import urlencode
 
 from billing.invoice_page import card_text
 from billing.models import Checkout, Invoice, Payment, PaymentStatus
-from billing.services.checkout import due_today_cents, first_fees_cents, needs_card
+from billing.services.checkout import due_today_cents, first_cents, first_fees_cents, needs_card
+from billing.services.quantities import billed_quantities
 from billing.signed_links import absolute, invoice_page_path
 from credits.services.offered_plans import read_card
 from plans.models import ComponentKind, Metric, PlanFeature, Price, PriceComponent, Subscription, SubscriptionPeriod
+from plans.money import round_cents
 from plans.offered_lines import FeatureLine, feature_lines
-from plans.page_words import day_text, each_text
+from plans.page_words import counted_text, day_text, each_text
+from plans.pricing import bounded, price_of
 from plans.services.time_zone import billing_zone
 from plans.words import money_text
 
@@ -62,7 +67,7 @@ def order_summary(price: Price) -> OrderSummary:
         description=price.plan.description,
         lines=feature_lines(card),
         rows=[
-            *((fee.title, _fee_text(fee, price.currency)) for fee in _fees(price)),
+            *(_fee_row(fee, price.currency) for fee in _fees(price)),
             ("Due today", due),
         ],
         sentences=_later_sentences(price, bills_usage=bool(card.rates)),
@@ -73,27 +78,44 @@ def order_summary(price: Price) -> OrderSummary:
 
 
 def _fees(price: Price) -> list[PriceComponent]:
-    return [one for one in price.components.all() if one.kind == ComponentKind.FIXED and one.amount_cents]
+    """What is paid in advance."""
+    in_advance = [one for one in price.components.all() if one.kind != ComponentKind.USAGE]
+    return [one for one in in_advance if one.charge(price.currency).can_charge]
 
 
-def _fee_text(fee: PriceComponent, currency: str) -> str:
-    return f"{money_text(fee.amount_cents or 0, currency)} {each_text(fee.clock)}"
+def _fee_row(fee: PriceComponent, currency: str) -> tuple[str, str]:
+    least = max(fee.minimum_quantity, 1)
+    name = counted_text(Decimal(least), fee.title, fee.unit_label or "unit")
+    amount = f"{money_text(first_cents(fee, currency), currency)} {each_text(fee.clock)}"
+    return (name if fee.kind == ComponentKind.PER_UNIT else fee.title, amount)
 
 
 def _later_sentences(price: Price, *, bills_usage: bool) -> list[str]:
     """Say what is paid after today, and when."""
     sentences = []
-    if _fees(price):
-        sentences.append("The fee is paid in advance and renews by itself until you cancel.")
+    fees = _fees(price)
+    if fees:
+        sentences.append(_renewal_sentence(fees))
         if not due_today_cents(price):
-            fees = money_text(first_fees_cents(price), price.currency)
+            first = money_text(first_fees_cents(price), price.currency)
             sentences.append(
-                f"{fees} is too little to charge by itself: it is invoiced, and nothing is charged for it now."
+                f"{first} is too little to charge by itself: it is invoiced, and nothing is charged for it now."
             )
     if bills_usage:
-        clocks = {each_text(one.clock) for one in price.components.all() if one.unit_cost_cents}
+        usage = [one for one in price.components.all() if one.kind == ComponentKind.USAGE]
+        clocks = {each_text(one.clock) for one in usage if one.charge(price.currency).can_charge}
         sentences.append(f"Usage beyond what is included is billed afterwards, {' and '.join(sorted(clocks))}.")
     return sentences or ["Nothing is charged, now or later."]
+
+
+def _renewal_sentence(fees: Sequence[PriceComponent]) -> str:
+    once = [fee for fee in fees if fee.clock.count == 1]
+    if len(once) == len(fees):
+        return "It is paid once, in advance."
+    if all(fee.clock.has_end for fee in fees):
+        return "The fee is paid in advance and ends by itself."
+    renews = "The fee is paid in advance and renews by itself until you cancel."
+    return f"{renews} {' and '.join(fee.title for fee in once)}: paid once." if once else renews
 
 
 def _consent(price: Price) -> str:
@@ -150,17 +172,21 @@ def _next_bills(subscription: Subscription, at: datetime, zone: ZoneInfo) -> lis
     """The next fees, all that are due at one instant together, and the next bill for usage."""
     ahead = list(
         SubscriptionPeriod.objects.filter(subscription=subscription, bill_at__gt=at, item__component__isnull=False)
-        .select_related("item__component")
+        .select_related("item__component", "customer")
         .order_by("bill_at")
     )
+    quantities = billed_quantities(ahead)
     fees: dict[datetime, int] = {}
     usage = []
     for period in ahead:
         component = period.item.component
-        if component is not None and component.amount_cents:
-            fees[period.bill_at] = fees.get(period.bill_at, 0) + component.amount_cents
-        elif component is not None and component.unit_cost_cents:
+        assert component is not None
+        charge = component.charge(subscription.price.currency)
+        if component.kind == ComponentKind.USAGE and charge.can_charge:
             usage.append(period.bill_at)
+        elif charge.can_charge:
+            cents = round_cents(bounded(charge, price_of(charge, Decimal(quantities.get(period.pk, 1)))))
+            fees[period.bill_at] = fees.get(period.bill_at, 0) + cents
     facts = []
     if fees:
         first = min(fees)

@@ -54,9 +54,14 @@ def plural(unit_label: str) -> str:
 
 
 def each_text(clock: Clock) -> str:
-    """Write how often a clock turns: each month, every 3 months."""
+    """Write how often a clock turns, and until when: each month, every 3 months, once, each day until 31 March 2027."""
+    if clock.count == 1:
+        return "once"
     length = interval_text(clock)
-    return f"every {length}" if length[0].isdigit() else f"each {length}"
+    often = f"every {length}" if length[0].isdigit() else f"each {length}"
+    if clock.count is not None:
+        return f"{often}, {clock.count:,} times"
+    return f"{often} until {_date_text(date.fromisoformat(clock.until[:8]))}" if clock.until is not None else often
 
 
 def day_text(at: datetime, zone: ZoneInfo) -> str:

@@ -1,6 +1,7 @@
 """The pricing page: `/pricing` and `/pricing/{slug}`."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -10,7 +11,8 @@ from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_safe
 
 from credits.services.offered_plans import read_offered_plans
-from plans.cards import Card, OfferedPlan
+from plans.cards import Card, OfferedPlan, Seats
+from plans.charge_words import short_charge_text
 from plans.models import ComponentKind, Merchant, Price
 from plans.money import currency_exponent
 from plans.offered_lines import FeatureLine, feature_lines
@@ -93,7 +95,7 @@ def page_card(offered: OfferedPlan, *, interval: str, session: str = "") -> Page
         description=plan.description,
         popular_text=offered.popular_text if offered.placed.is_popular else "",
         amount=_amount(card),
-        per=f"per {interval_of(card.price)}" if card.price is not None and card.fee_cents else "",
+        per=_per(card),
         saving=f"Save {saving}%{of_what}" if saving else "",
         notes=_notes(card, interval),
         lines=feature_lines(card),
@@ -107,11 +109,27 @@ def page_card(offered: OfferedPlan, *, interval: str, session: str = "") -> Page
 def _amount(card: Card) -> str:
     if card.price is None:
         return "On request"
-    if card.fee_cents:
-        # A whole amount is read faster without its zeros, and is as exact.
-        zeros = "." + "0" * currency_exponent(card.price.currency)
-        return money_text(card.fee_cents, card.price.currency).removesuffix(zeros)
+    seats = card.named_by_seats
+    if seats is not None:
+        return _without_zeros(seats.charge.unit_cost_cents, card.price)
+    if card.least_cents:
+        least = _without_zeros(card.least_cents, card.price)
+        return f"From {least}" if card.seats else least
     return "Pay as you go" if card.rates else "Free"
+
+
+def _without_zeros(cents: Decimal | int, price: Price) -> str:
+    """A whole amount is read faster without its zeros, and is as exact."""
+    return money_text(cents, price.currency).removesuffix("." + "0" * currency_exponent(price.currency))
+
+
+def _per(card: Card) -> str:
+    if card.price is None or not card.least_cents:
+        return ""
+    interval = interval_of(card.price)
+    often = interval if interval == "once" else f"per {interval}"
+    seats = card.named_by_seats
+    return f"per {seats.unit_label or 'unit'} {often}" if seats is not None else often
 
 
 def _notes(card: Card, interval: str) -> list[str]:
@@ -119,8 +137,10 @@ def _notes(card: Card, interval: str) -> list[str]:
     if card.price is None:
         return []
     notes = []
-    if card.fee_cents and interval_of(card.price) != interval:
-        notes.append(f"Not offered by the {interval}: this price is per {interval_of(card.price)}.")
+    own = interval_of(card.price)
+    if card.least_cents and own != interval:
+        paid = "it is paid once" if own == "once" else f"this price is per {own}"
+        notes.append(f"Not offered by the {interval}: {paid}.")
     billing = _billing_sentence(card, card.price)
     return [*notes, billing] if billing else notes
 
@@ -128,18 +148,26 @@ def _notes(card: Card, interval: str) -> list[str]:
 def _billing_sentence(card: Card, price: Price) -> str:
     """Say when what is paid, where that is not all at the same time."""
     fees = [one for one in price.components.all() if one.kind == ComponentKind.FIXED and one.amount_cents]
+    clocks = [fee.clock for fee in fees] + [one.clock for one in card.seats]
     usage = each_text(shortest(rate.clock for rate in card.rates)) if card.rates else ""
-    if not fees:
+    if not clocks:
         return f"No fee. What you use is billed {usage}." if usage else ""
-    often = {each_text(fee.clock) for fee in fees}
-    if len(often) > 1:
-        parts = [f"{money_text(fee.amount_cents or 0, price.currency)} {each_text(fee.clock)}" for fee in fees]
-        sentence = f"You pay {' and '.join(parts)}, in advance"
-    elif usage and usage not in often:
-        sentence = f"You pay {money_text(card.fee_cents, price.currency)} {often.pop()}, in advance"
-    else:
+    often = {each_text(clock) for clock in clocks}
+    is_one = len(often) == 1 and not (fees and card.seats)
+    if is_one and usage in ("", *often) and not any(clock.has_end and clock.count != 1 for clock in clocks):
         return ""
+    if is_one and fees and usage:
+        parts = [f"{money_text(card.fee_cents, price.currency)} {often.pop()}"]
+    else:
+        parts = [f"{money_text(fee.amount_cents or 0, price.currency)} {each_text(fee.clock)}" for fee in fees]
+        parts += [_seats_text(one, price) for one in card.seats]
+    sentence = f"You pay {' and '.join(parts)}, in advance"
     return f"{sentence}; usage beyond what is included is billed {usage}." if usage else f"{sentence}."
+
+
+def _seats_text(seats: Seats, price: Price) -> str:
+    cost = short_charge_text(seats.charge, currency=price.currency, unit_label=seats.unit_label)
+    return f"{cost} {each_text(seats.clock)}"
 
 
 def _checkout(price: Price | None, session: str) -> str:

@@ -1,4 +1,5 @@
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.db import connection, transaction
 
@@ -10,7 +11,9 @@ from billing.services.send import retry_delay
 from billing.services.subscribe import subscribe
 from billing.stripe_amounts import is_chargeable
 from metering.services.attribute_events import register_customer
-from plans.models import ComponentKind, Customer, Price, Subscription
+from plans.models import ComponentKind, Customer, Price, PriceComponent, Subscription
+from plans.money import round_cents
+from plans.pricing import bounded, price_of
 from plans.refusals import NotFound, Refusal
 from plans.services.customers import CustomerNotFound
 from plans.services.subscriptions import AlreadySubscribed
@@ -38,10 +41,20 @@ class CheckoutNotFound(NotFound):
 
 
 def first_fees_cents(price: Price) -> int:
-    """What the first invoice of a subscription at this price comes to: every fixed component once, in minor units."""
+    """What the first invoice of a subscription at this price comes to, in minor units: what is paid in advance once,
+    with the fewest seats."""
     return sum(
-        component.amount_cents or 0 for component in price.components.all() if component.kind == ComponentKind.FIXED
+        first_cents(component, price.currency)
+        for component in price.components.all()
+        if component.kind != ComponentKind.USAGE
     )
+
+
+def first_cents(component: PriceComponent, currency: str) -> int:
+    """What a component in advance costs in one interval, with the fewest units where it is paid by the unit."""
+    charge = component.charge(currency)
+    quantity = max(component.minimum_quantity, 1) if component.kind == ComponentKind.PER_UNIT else 1
+    return round_cents(bounded(charge, price_of(charge, Decimal(quantity))))
 
 
 def due_today_cents(price: Price) -> int:
@@ -52,7 +65,7 @@ def due_today_cents(price: Price) -> int:
 
 def needs_card(price: Price) -> bool:
     """Tell whether a subscription at this price can ever cost anything."""
-    return any(component.amount_cents or component.unit_cost_cents for component in price.components.all())
+    return any(component.charge(price.currency).can_charge for component in price.components.all())
 
 
 def find_checkout(**key: str) -> Checkout:
@@ -285,7 +298,7 @@ def record_nothing_taken(*, checkout: Checkout, at: datetime) -> Checkout:
 
 
 def _send_first_invoice(checkout: Checkout, at: datetime) -> None:
-    Invoice.objects.filter(checkout=checkout, stripe_sent_at__isnull=True).update(send_at=at)
+    Invoice.objects.filter(checkout=checkout, stripe_sent_at__isnull=True, total_cents__gt=0).update(send_at=at)
 
 
 def _settle(checkout: Checkout, at: datetime, *, error: str = "") -> None:

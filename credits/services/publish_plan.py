@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +12,7 @@ from metering.services.metrics import create_metric
 from plans.models import Feature, Metric, Overage, Plan, Price
 from plans.models.features import USAGE_BASED
 from plans.models.metrics import Aggregation, ValueType
+from plans.page_words import plural
 from plans.price_language import DSL_VERSION, read_pricing_data
 from plans.refusals import InvalidInput
 from plans.services.features import create_feature
@@ -46,8 +47,9 @@ class QuotaTerms:
 class UsageTerms:
     """A feature whose usage is counted.
 
-    `event_name` is what it counts; empty leaves that to a feature that exists, else it is the slug. Without
-    `unit_cost_cents` the plan does not price the usage: it is free, or with a quota it ends there.
+    `event_name` is what it counts; empty leaves that to a feature that exists, else it is the slug. `pricing` has the
+    terms of another model than a price per unit, in the words of the price language. Without it and `unit_cost_cents`
+    the plan does not price the usage: it is free, or with a quota it ends there.
     """
 
     slug: str
@@ -55,8 +57,25 @@ class UsageTerms:
     event_name: str = ""
     unit_label: str = ""
     unit_cost_cents: Decimal | None = None
+    pricing: Mapping[str, Any] | None = None
     overage: str = Overage.BLOCK
     quota: QuotaTerms | None = None
+
+    @property
+    def is_priced(self) -> bool:
+        """Tell whether the plan has a price for the usage, be it 0."""
+        return self.unit_cost_cents is not None or self.pricing is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeatTerms:
+    """What each seat costs in advance, in minor units for each interval that has a price, and how many are paid at
+    least."""
+
+    monthly_amount_cents: int | None = None
+    yearly_amount_cents: int | None = None
+    minimum_quantity: int = 1
+    unit_label: str = "seat"
 
 
 @transaction.atomic
@@ -69,21 +88,29 @@ def publish_plan(
     yearly_amount_cents: int | None = None,
     features: Sequence[SwitchTerms] = (),
     usage_components: Sequence[UsageTerms] = (),
+    seats: SeatTerms | None = None,
     feature_configs: Sequence[FeatureConfig] = (),
     on_pricing_table: bool = False,
     **looks: Any,
 ) -> Plan:
     """Create a plan with all that it takes to sell it: features, metrics, prices and quotas. All of it, or nothing.
 
-    Amounts are minor units of `currency`. A price is made for each amount that is given, or a monthly one without a
-    fee when only usage is priced; the usage of the yearly price is billed monthly too. Features are found by slug or
-    made, a counted one is joined to a SUM metric of its event name, which is made when there is none.
+    Amounts are minor units of `currency`. A price is made for each interval with an amount, of the plan or its seats,
+    or a monthly one without a fee when only usage is priced; the usage of the yearly price is billed monthly too.
+    Features are found by slug or made, a counted one is joined to a SUM metric of its event name, which is made when
+    there is none.
     `feature_configs` adds features that exist, and has the last word on the value and overage of one that is named
     twice. `on_pricing_table` puts the plan last on the default pricing table. `looks` are the plan's cosmetic fields.
 
     Raises InvalidInput for terms that do not fit together, and what the services of the single parts refuse.
     """
-    _check_together(currency, monthly_amount_cents, yearly_amount_cents, features, usage_components)
+    seats = seats or SeatTerms()
+    monthly, yearly = (
+        (monthly_amount_cents, seats.monthly_amount_cents),
+        (yearly_amount_cents, seats.yearly_amount_cents),
+    )
+    has_monthly, has_yearly = monthly != (None, None), yearly != (None, None)
+    _check_together(currency, has_monthly or has_yearly, features, usage_components)
     counted = [(terms, *_counted_feature(terms, at)) for terms in usage_components]
     configs = [_switch_config(terms, at) for terms in features]
     configs += [
@@ -94,14 +121,16 @@ def publish_plan(
         raise InvalidInput.at("featureConfigs", "names a feature twice.")
     by_feature = {config.feature.pk: config for config in configs} | configured
     plan = create_plan(at=at, name=name, features=list(by_feature.values()), **looks)
-    priced = [(terms, metric) for terms, _, metric in counted if terms.unit_cost_cents is not None]
+    priced = [(terms, metric) for terms, _, metric in counted if terms.is_priced]
     prices = []
-    if monthly_amount_cents is not None or (priced and yearly_amount_cents is None):
-        prices.append(_publish_price(at, plan, currency, monthly_amount_cents, _MONTHLY, priced))
-    if yearly_amount_cents is not None:
+    if has_monthly or (priced and not has_yearly):
+        in_advance = _in_advance(monthly_amount_cents, seats.monthly_amount_cents, seats, _MONTHLY)
+        prices.append(_publish_price(at, plan, currency, in_advance, priced))
+    if has_yearly:
         # Beside a yearly fee a quota renews by the month only if something of the price turns monthly.
-        metered = [(terms, metric) for terms, _, metric in counted if terms.unit_cost_cents is not None or terms.quota]
-        prices.append(_publish_price(at, plan, currency, yearly_amount_cents, _YEARLY, metered))
+        metered = [(terms, metric) for terms, _, metric in counted if terms.is_priced or terms.quota]
+        in_advance = _in_advance(yearly_amount_cents, seats.yearly_amount_cents, seats, _YEARLY)
+        prices.append(_publish_price(at, plan, currency, in_advance, metered))
     for terms, feature, _ in counted:
         if terms.quota is not None:
             _publish_quota(at, plan, prices, feature, terms, terms.quota)
@@ -112,8 +141,7 @@ def publish_plan(
 
 def _check_together(
     currency: str,
-    monthly_amount_cents: int | None,
-    yearly_amount_cents: int | None,
+    has_amount: bool,
     features: Sequence[SwitchTerms],
     usage_components: Sequence[UsageTerms],
 ) -> None:
@@ -121,8 +149,7 @@ def _check_together(
     for slug in slugs:
         if slugs.count(slug) > 1:
             raise InvalidInput.at("features", f"name {slug} twice.")
-    is_priced = any(terms.unit_cost_cents is not None for terms in usage_components)
-    if not currency and (monthly_amount_cents is not None or yearly_amount_cents is not None or is_priced):
+    if not currency and (has_amount or any(terms.is_priced for terms in usage_components)):
         raise InvalidInput.at("currency", "is required with a price.")
 
 
@@ -171,18 +198,34 @@ def _metric_of_event(event_name: str, name: str, at: datetime) -> Metric:
     )
 
 
+def _in_advance(fee_cents: int | None, seat_cents: int | None, seats: SeatTerms, rule: str) -> list[dict[str, Any]]:
+    """The components of one interval that are paid in advance, in the price language."""
+    components: list[dict[str, Any]] = []
+    if fee_cents is not None:
+        components.append({"type": "fixed", "label": "Base fee", "amount_cents": fee_cents, "recurrence_rule": rule})
+    if seat_cents is not None:
+        components.append(
+            {
+                "type": "per_unit",
+                "label": plural(seats.unit_label).capitalize()[:200],
+                "unit_label": seats.unit_label,
+                "amount_cents": seat_cents,
+                "minimum_quantity": seats.minimum_quantity,
+                "recurrence_rule": rule,
+            }
+        )
+    return components
+
+
 def _publish_price(
     at: datetime,
     plan: Plan,
     currency: str,
-    amount_cents: int | None,
-    rule: str,
+    in_advance: Sequence[dict[str, Any]],
     priced: Sequence[tuple[UsageTerms, Metric]],
 ) -> Price:
     """Make one price through the price language, so that its rules hold for it as for any other."""
-    components: list[dict[str, Any]] = []
-    if amount_cents is not None:
-        components.append({"type": "fixed", "label": "Base fee", "amount_cents": amount_cents, "recurrence_rule": rule})
+    components = [*in_advance]
     components += [
         {
             "type": "usage",
@@ -190,8 +233,8 @@ def _publish_price(
             "label": f"{terms.name} usage"[:200],
             "unit_label": terms.unit_label,
             "metric_id": metric.public_id,
-            "unit_cost_cents": terms.unit_cost_cents or Decimal(0),
             "recurrence_rule": _MONTHLY,
+            **(terms.pricing or {"unit_cost_cents": terms.unit_cost_cents or Decimal(0)}),
         }
         for terms, metric in priced
     ]

@@ -16,7 +16,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 
-from plans.models import Overage, PlanFeature, Price, PriceComponent, SubscriptionFeature
+from plans.admin.price_texts import component_text
+from plans.models import Overage, PlanFeature, Price, SubscriptionFeature
 from plans.models.features import USAGE_BASED
 from plans.money import grouped_number
 from plans.words import money_text
@@ -192,18 +193,6 @@ def link(row: models.Model | None, text: str = "") -> SafeString | None:
 def link_to(address: str, text: str) -> SafeString:
     """A link that can be seen to be one."""
     return format_html('<a href="{}" class="text-primary-600 dark:text-primary-500">{}</a>', address, text)
-
-
-def component_text(component: PriceComponent, currency: str) -> str:
-    """What a component of a price charges: "API calls usage $0.05 per call, monthly"."""
-    often = f"every {component.interval} " if component.interval > 1 else ""
-    clock = f"{often}{component.frequency.lower()}"
-    if component.amount_cents is not None:
-        return f"{component.title} {money_text(component.amount_cents, currency)}, {clock}"
-    return (
-        f"{component.title} {money_text(component.unit_cost_cents or Decimal(0), currency)} per "
-        f"{component.unit_label or 'unit'}, {clock}"
-    )
 
 
 def charges_text(price: Price) -> SafeString:

@@ -8,33 +8,21 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldBooleanWidget
 
-from plans.admin.terms import TermsForm
+from plans.admin.price_form import SeatsForm, UsagePriceForm, fee_field, unit_cost_field, units_field
 from plans.models import Feature, Overage, Plan
 from plans.models.features import USAGE_BASED
 from plans.money import currencies, currency_exponent, is_currency, minor_units
-from plans.price_language import LARGEST_AMOUNT_CENTS, LARGEST_UNIT_COST_CENTS, MOST_COMPONENTS, UNIT_COST_DECIMALS
+from plans.price_language import LARGEST_AMOUNT_CENTS, MOST_COMPONENTS
 from plans.refusals import InvalidInput
 from plans.services.features import check_slug
 
-LARGEST_FEE = Decimal(LARGEST_AMOUNT_CENTS)
-# A plan has a base fee beside its usage.
-MOST_LINES = MOST_COMPONENTS - 1
+# A plan has a base fee and seats beside its usage.
+MOST_LINES = MOST_COMPONENTS - 2
 # The name is part of longer ones, such as that of its quota.
 LONGEST_NAME = 180
 
 
-class PlainDecimalField(forms.DecimalField):
-    """A number that is typed as text: a number input would drop what it cannot read when the form comes back."""
-
-    widget = forms.TextInput
-
-    def __init__(self, **kwargs: Any) -> None:
-        words = "Write a number with digits and a point only, such as {}.".format(kwargs.pop("example"))
-        super().__init__(error_messages={"invalid": words}, **kwargs)
-        self.widget.attrs |= {"inputmode": "decimal", "autocomplete": "off"}
-
-
-class PlanForm(TermsForm):
+class PlanForm(SeatsForm):
     """Name, fees and looks of a new plan."""
 
     name = forms.CharField(max_length=200, help_text="Customers choose by it.")
@@ -45,24 +33,14 @@ class PlanForm(TermsForm):
         help_text="Such as USD, EUR or JPY.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "characters"}),
     )
-    monthly_fee = PlainDecimalField(
+    monthly_fee = fee_field(
         example="29.00",
         label="Base fee per month",
-        required=False,
-        min_value=0,
-        max_value=LARGEST_FEE,
-        max_digits=17,
-        decimal_places=4,
         help_text="In whole units, 29.00 for $29.00. 0: free. Empty: only usage is paid.",
     )
-    yearly_fee = PlainDecimalField(
+    yearly_fee = fee_field(
         example="290.00",
         label="Base fee per year",
-        required=False,
-        min_value=0,
-        max_value=LARGEST_FEE,
-        max_digits=17,
-        decimal_places=4,
         help_text="A second price to choose from. Usage and quota stay monthly. Empty: none.",
     )
     is_visible_in_pricing_table = forms.BooleanField(
@@ -78,6 +56,7 @@ class PlanForm(TermsForm):
         ("Price", ["currency", "monthly_fee", "yearly_fee"]),
         ("Who sees it", ["is_visible_in_pricing_table", "button_text"]),
     ]
+    further_in = "Price"
     field_of_path = {"currency": "currency", "name": "name", "monthly_fee": "monthly_fee"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -105,7 +84,7 @@ class PlanForm(TermsForm):
         """Turn the fees into minor units, which must be whole."""
         cleaned = super().clean() or self.cleaned_data
         currency = cleaned.get("currency")
-        for name in ("monthly_fee", "yearly_fee"):
+        for name in ("monthly_fee", "yearly_fee", "monthly_seat_fee", "yearly_seat_fee"):
             fee = cleaned.get(name)
             if fee is None or currency is None:
                 continue
@@ -116,10 +95,11 @@ class PlanForm(TermsForm):
                 self.add_error(name, "This is more than a price can be.")
             else:
                 cleaned[name] = int(cents)
+        self.check_seats(cleaned)
         return cleaned
 
 
-class UsageForm(TermsForm):
+class UsageForm(UsagePriceForm):
     """One kind of usage that the plan counts."""
 
     event_name = forms.CharField(
@@ -134,23 +114,12 @@ class UsageForm(TermsForm):
         help_text="Such as API calls. Empty: made of the event name.",
     )
     unit_label = forms.CharField(required=False, max_length=60, help_text="What one unit is called, such as call.")
-    unit_cost_cents = PlainDecimalField(
+    unit_cost_cents = unit_cost_field(
         example="5 or 0.05",
         label="Price per unit in cents",
-        required=False,
-        min_value=0,
-        max_value=LARGEST_UNIT_COST_CENTS,
-        max_digits=10 + UNIT_COST_DECIMALS,
-        decimal_places=UNIT_COST_DECIMALS,
         help_text="5 is $0.05 each, 0.05 is $0.0005. Empty: not charged.",
     )
-    included_units = PlainDecimalField(
-        example="10000",
-        required=False,
-        max_digits=24,
-        decimal_places=6,
-        help_text="Units that come with the plan. Empty: none.",
-    )
+    included_units = units_field(example="10000", help_text="Units that come with the plan. Empty: none.")
     renews = forms.BooleanField(
         label="Renew each period", required=False, initial=True, help_text="Not ticked: they come once."
     )
@@ -187,8 +156,9 @@ class UsageForm(TermsForm):
         return event_name
 
     def clean(self) -> dict[str, Any]:
-        """Refuse another name for a feature that has one."""
+        """Refuse another name for a feature that has one, and a price that cannot be."""
         cleaned = super().clean() or self.cleaned_data
+        self.check_model(cleaned)
         feature = feature_of(cleaned["event_name"]) if "event_name" in cleaned else None
         if feature is not None and cleaned.get("feature_name") not in ("", None, feature.display_name):
             self.add_error(

@@ -1,7 +1,6 @@
 """Plans: the form that makes one, and the page that shows what it sells."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
@@ -20,11 +19,12 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action
 
 from credits.models import CreditDefinition
-from credits.services.publish_plan import QuotaTerms, UsageTerms, publish_plan
+from credits.services.publish_plan import QuotaTerms, SeatTerms, UsageTerms, publish_plan
 from plans.admin.pages import (
     FactsInline,
     GivenInline,
     charges_text,
+    in_column,
     link,
     link_to,
     moment,
@@ -32,12 +32,18 @@ from plans.admin.pages import (
     yes_or_no,
 )
 from plans.admin.plan_form import PlanForm, UsageFormSet, check_plan_name, feature_of, name_of, slug_of
+from plans.admin.price_texts import fees_text, offer_text, quota_amount
 from plans.admin.terms import TermsAdmin
-from plans.models import Merchant, Plan, PlanFeature, Price, PriceComponent, PricingTablePlan, Subscription
-from plans.money import grouped_number
+from plans.models import (
+    Merchant,
+    Plan,
+    PlanFeature,
+    Price,
+    PricingTablePlan,
+    Subscription,
+)
 from plans.refusals import InvalidInput
 from plans.services.plans import delete_plan
-from plans.words import money_text
 
 CREATED = moment("created_at")
 DELETED = moment("deleted_at")
@@ -74,7 +80,7 @@ class PlanFeatureInline(GivenInline):
 
 
 class QuotaInline(FactsInline):
-    """The units that come with the plan."""
+    """The units and the money that come with the plan."""
 
     model = CreditDefinition
     fk_name = "plan"
@@ -104,10 +110,10 @@ class QuotaInline(FactsInline):
         """The definition by its name."""
         return link(quota)
 
-    @admin.display(description="units")
-    def included(self, quota: CreditDefinition) -> SafeString | None:
-        """Units granted first."""
-        return units(quota.default_amount)
+    @admin.display(description="amount")
+    def included(self, quota: CreditDefinition) -> SafeString:
+        """Units, or money, granted first."""
+        return in_column(quota_amount(quota))
 
     @admin.display(description="comes with")
     def comes_with(self, quota: CreditDefinition) -> str:
@@ -218,8 +224,9 @@ class PlanAdmin(TermsAdmin):
         terms = form.cleaned_data
         refuse_second(terms["name"])
         usage = [usage_terms(line) for line in lines.filled()]
-        is_paid = any(line.unit_cost_cents is not None for line in usage)
-        if terms["monthly_fee"] is None and terms["yearly_fee"] is None and not is_paid:
+        seats = seat_terms(terms)
+        amounts = (terms["monthly_fee"], terms["yearly_fee"], seats.monthly_amount_cents, seats.yearly_amount_cents)
+        if amounts == (None,) * 4 and not any(line.is_priced for line in usage):
             raise InvalidInput.at("monthly_fee", "say what the plan costs; 0 makes it free.")
         return publish_plan(
             at=at,
@@ -228,6 +235,7 @@ class PlanAdmin(TermsAdmin):
             monthly_amount_cents=terms["monthly_fee"],
             yearly_amount_cents=terms["yearly_fee"],
             usage_components=usage,
+            seats=seats,
             description=terms["description"],
             is_visible_in_pricing_table=terms["is_visible_in_pricing_table"],
             on_pricing_table=terms["is_visible_in_pricing_table"],
@@ -342,39 +350,14 @@ def refuse_second(name: str) -> None:
         raise InvalidInput.at("name", str(error.message)) from None
 
 
-def fees_text(price: Price) -> str:
-    """The base fees of a price, or what is charged instead."""
-    fees = [part for part in price.components.all() if part.amount_cents is not None]
-    texts = [f"{money_text(fee.amount_cents or 0, price.currency)} {fee.frequency.lower()}" for fee in fees]
-    return " + ".join(texts) or f"usage in {price.currency}"
-
-
-def offer_text(price: Price, quotas: list[CreditDefinition]) -> str:
-    """What a price costs and includes: "$29.00 monthly. API calls: 10,000 included, then $0.05 per call."."""
-    coming = [quota for quota in quotas if quota.price_id in (None, price.pk)]
-    priced = [part for part in price.components.all() if part.unit_cost_cents is not None]
-    counted = {part.metric_id for part in priced}
-    return " ".join(
-        [f"{fees_text(price)}."]
-        + [usage_text(part, price.currency, coming) for part in priced]
-        + [f"{quota.metric.name}: {included_text([quota])}." for quota in coming if quota.metric_id not in counted]
+def seat_terms(terms: dict[str, Any]) -> SeatTerms:
+    """The terms of seats as they were entered."""
+    return SeatTerms(
+        monthly_amount_cents=terms["monthly_seat_fee"],
+        yearly_amount_cents=terms["yearly_seat_fee"],
+        minimum_quantity=terms["minimum_seats"] or 1,
+        unit_label=terms["seat_label"] or "seat",
     )
-
-
-def usage_text(part: PriceComponent, currency: str, quotas: list[CreditDefinition]) -> str:
-    """What a priced usage costs: "API calls: 10,000 included, then $0.05 per call."."""
-    each = f"{money_text(part.unit_cost_cents or Decimal(0), currency)} per {part.unit_label or 'unit'}"
-    own = [
-        quota
-        for quota in quotas
-        if quota.metric_id == part.metric_id and quota.price_component_id in (None, "", part.component_id)
-    ]
-    return f"{part.title}: {included_text(own)}, then {each}." if own else f"{part.title}: {each}."
-
-
-def included_text(quotas: list[CreditDefinition]) -> str:
-    """The units that come with a plan: "10,000 included"."""
-    return " + ".join(grouped_number(quota.default_amount) for quota in quotas) + " included"
 
 
 def usage_terms(line: dict[str, Any]) -> UsageTerms:
@@ -387,6 +370,7 @@ def usage_terms(line: dict[str, Any]) -> UsageTerms:
         event_name=line["event_name"],
         unit_label=line["unit_label"],
         unit_cost_cents=line["unit_cost_cents"],
+        pricing=line["pricing"],
         overage=line["overage"],
         quota=None
         if included is None

@@ -22,13 +22,19 @@ class TermsForm(forms.Form):
     """A form that looks like the others of these pages.
 
     `sections` are titles with the names of their fields, `field_of_path` the field for a path that a service names.
+    Below the section `further_in` stand terms that few need, folded under `further_title`: rows of fields, each with
+    the choices of the field `model` that it belongs to, or none for all.
     """
 
     sections: ClassVar[list[tuple[str, list[str]]]] = []
+    further_in: ClassVar[str] = ""
+    further_title: ClassVar[str] = ""
+    further: ClassVar[list[tuple[str, list[str]]]] = []
     field_of_path: ClassVar[dict[str, str]] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields |= self.rows_of_fields()
         for field in self.fields.values():
             widget = field.widget
             if isinstance(widget, forms.CheckboxInput):
@@ -39,10 +45,25 @@ class TermsForm(forms.Form):
                 classes = SELECT_CLASSES if isinstance(widget, forms.Select) else INPUT_CLASSES
                 widget.attrs["class"] = " ".join(classes)
 
+    def rows_of_fields(self) -> dict[str, forms.Field]:
+        """Make fields of which there are several of a kind."""
+        return {}
+
     def sectioned(self) -> Iterator[tuple[str, list[BoundField]]]:
         """The fields by section, in the order in which a person thinks."""
         for title, names in self.sections:
             yield title, [self[name] for name in names]
+
+    def further_rows(self) -> Iterator[tuple[str, list[BoundField]]]:
+        """The rows of what is folded."""
+        for models_of_row, names in self.further:
+            yield models_of_row, [self[name] for name in names]
+
+    @property
+    def is_further_open(self) -> bool:
+        """Tell whether something stands there already, or is wrong."""
+        fields = [field for _, row in self.further_rows() for field in row]
+        return any(field.errors or field.value() not in (None, "", field.field.initial) for field in fields)
 
     def add_refusal(self, refusal: Refusal) -> None:
         """Show what a service refused, at its field where the form has it."""

@@ -9,12 +9,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from credits.services.plan_versions import update_plan
 from credits.services.publish_plan import SwitchTerms, UsageTerms, publish_plan
 from plans.listing import read_page
 from plans.models import Feature, Plan, PlanFeature, Price
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
-from plans.serializers.plans import NewPlan, plan_words
+from plans.serializers.plans import ChangedPlan, NewPlan, plan_words
 from plans.services.features import FeatureNotFound, find_feature
 from plans.services.merchant import find_merchant_id
 from plans.services.plans import FeatureConfig, PlanNotFound, delete_plan, find_plan
@@ -73,6 +74,25 @@ class PlanView(APIView):
             raise PlanNotFound("Plan not found or access denied")
         described = _describe(rows, with_features=with_features, with_prices=with_prices)
         return Response({"plans": described, "plan": described[-1]})
+
+    def post(self, request: Request, identifier: str) -> Response:
+        """Change how a version looks; with `featureIds`, `featureConfigs` or `priceIds` make a new version of it."""
+        words = ChangedPlan(data=request.data)
+        words.is_valid(raise_exception=True)
+        changes = dict(words.validated_data)
+        features = None
+        if changes.keys() & {"feature_ids", "feature_configs"}:
+            features = _read_configs(changes.pop("feature_ids", ()), changes.pop("feature_configs", ()))
+        plan = update_plan(
+            at=timezone.now(),
+            identifier=identifier,
+            is_stable_id=boolean_parameter(request.query_params, "isStableId"),
+            features=features,
+            **changes,
+        )
+        plans = _fetching(Plan.objects.filter(pk=plan.pk), with_features=True, with_prices=True)
+        described = _describe(list(plans), with_features=True, with_prices=True)
+        return Response({"plans": described, "plan": described[0]})
 
     def delete(self, request: Request, identifier: str) -> Response:
         """Delete one version of a plan; subscriptions to it go on."""

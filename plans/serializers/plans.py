@@ -25,6 +25,7 @@ from plans.serializers.prices import price_words
 from plans.services.features import check_feature_value, check_slug
 
 MOST_FEATURES = 200
+MOST_PRICES = 100
 
 
 class NewPlanFeature(serializers.Serializer[PlanFeature]):
@@ -63,6 +64,72 @@ class PlanFeatureConfig(serializers.Serializer[PlanFeature]):
             except InvalidInput as refusal:
                 raise serializers.ValidationError({"value": refusal.message.removeprefix("value: ")}) from None
         return attrs
+
+
+class ChangedFeatureConfig(PlanFeatureConfig):
+    """What a new version gives of a feature; what is left out is as in the version before."""
+
+    overage = Choice(choices=Overage.values, required=False, allow_null=True, default=None)
+
+
+class ChangedPlan(serializers.Serializer[Plan]):
+    """What a caller says of a plan that is there. Validated data hold what was said: the cosmetic fields, and
+    `feature_ids`, `feature_configs` and `price_ids`, which make a new version."""
+
+    planName = OptionalText(max_length=200)
+    planDescription = OptionalText(max_length=LONGEST_DESCRIPTION)
+    description = OptionalText(max_length=LONGEST_DESCRIPTION)
+    commitMessage = OptionalText(max_length=500)
+    showInPricingTable = Switch(required=False)
+    isVisibleInPricingTable = Switch(required=False)
+    isEnterprisePlan = Switch(required=False)
+    enterpriseRedirectUrl = serializers.URLField(required=False, allow_null=True, max_length=200)
+    buttonText = OptionalText(max_length=60)
+    featureIds = serializers.ListField(child=Text(max_length=80), required=False, max_length=MOST_FEATURES)
+    featureConfigs = ChangedFeatureConfig(many=True, required=False, max_length=MOST_FEATURES)  # type: ignore[call-arg]
+    priceIds = serializers.ListField(child=Text(max_length=80), required=False, max_length=MOST_PRICES)
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse what only a new plan can be told: to leave it out in silence would look like a change."""
+        for name, other_way in _OTHER_WAYS.items() if isinstance(data, dict) else ():
+            value = data.get(name)
+            if value is not None and value is not False and value != []:
+                raise serializers.ValidationError({name: f"cannot be changed here: {other_way}"})
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "planName" in attrs and not attrs["planName"]:
+            raise InvalidInput("Plan name is required", details=[{"path": "planName", "message": "must not be empty."}])
+        return {
+            _CHANGES[name]: "" if value is None and name != "enterpriseRedirectUrl" else value
+            for name, value in attrs.items()
+        }
+
+
+_CHANGES = {
+    "planName": "name",
+    "description": "description",
+    "planDescription": "description",
+    "commitMessage": "commit_message",
+    "showInPricingTable": "is_visible_in_pricing_table",
+    "isVisibleInPricingTable": "is_visible_in_pricing_table",
+    "isEnterprisePlan": "is_enterprise_plan",
+    "enterpriseRedirectUrl": "enterprise_redirect_url",
+    "buttonText": "button_text",
+    "featureIds": "feature_ids",
+    "featureConfigs": "feature_configs",
+    "priceIds": "price_ids",
+}
+_NEW_PRICE = "create a price with POST /v1/prices, and name it in priceIds."
+_OTHER_WAYS = {
+    "isTrialPlan": "trials are not offered yet.",
+    "trialDays": "trials are not offered yet.",
+    "features": "name them in featureIds or featureConfigs.",
+    "currency": _NEW_PRICE,
+    "monthlyPrice": _NEW_PRICE,
+    "hasYearlyPrice": _NEW_PRICE,
+    "yearlyPrice": _NEW_PRICE,
+}
 
 
 class NewPlan(serializers.Serializer[Plan]):

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from plans.cards import Given, OfferedPlan
+from plans.cards import Card, Given, OfferedPlan
 from plans.models import Price, PricingTable, PricingTablePlan
 from plans.money import major_units, plain_number
 from plans.price_language import DSL_VERSION
@@ -17,7 +17,6 @@ from plans.services.pricing_tables import (
     LAST_DISPLAY_ORDER,
     LONGEST_SLUG,
     Placement,
-    fee_cents_of,
     interval_of,
     interval_text,
 )
@@ -129,11 +128,11 @@ def card_words(offered: OfferedPlan) -> dict[str, Any]:
     return {
         "title": plan.name,
         "description": plan.description or None,
-        "price": Decimal(0) if shown is None else _fee(shown),
-        "priceMonthly": _fee(monthly) if monthly is not None else None,
-        "priceYearly": _fee(yearly) if yearly is not None else None,
-        "interval": "month" if shown is None else interval_of(shown),
-        "minSeats": None,
+        "price": Decimal(0) if shown is None else _fee(offered.shown, shown),
+        "priceMonthly": _fee(offered.monthly, monthly) if offered.monthly is not None and monthly is not None else None,
+        "priceYearly": _fee(offered.yearly, yearly) if offered.yearly is not None and yearly is not None else None,
+        "interval": "month" if shown is None else _interval(offered.shown, shown),
+        "minSeats": offered.shown.seats[0].least if offered.shown.seats else None,
         "features": [{"text": _feature_text(given)} for given in offered.shown.given],
         "buttonText": offered.button_text,
         "buttonOutline": placed.button_outline,
@@ -153,8 +152,15 @@ def card_words(offered: OfferedPlan) -> dict[str, Any]:
     }
 
 
-def _fee(price: Price) -> Decimal:
-    return major_units(fee_cents_of(price), price.currency)
+def _fee(card: Card, price: Price) -> Decimal:
+    """What stands for a price where one number has to: its fee, else what one seat costs, else the fewest seats."""
+    seats = card.named_by_seats
+    return major_units(seats.charge.unit_cost_cents if seats else card.fee_cents or card.least_cents, price.currency)
+
+
+def _interval(card: Card, price: Price) -> str:
+    """The component knows plans by the seat from these words."""
+    return f"{interval_of(price)} per seat" if card.named_by_seats else interval_of(price)
 
 
 def _feature_text(given: Given) -> str:

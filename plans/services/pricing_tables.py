@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max, Q
 from django.utils.text import slugify
 
-from plans.models import ComponentKind, Plan, Price, PricingTable, PricingTablePlan
+from plans.models import ComponentKind, Plan, Price, PriceComponent, PricingTable, PricingTablePlan
 from plans.periods import Clock
 from plans.refusals import InvalidInput, NotFound, Refusal
 
@@ -227,36 +227,48 @@ def offer_of(prices: Sequence[Price], *, default_currency: str) -> Offer | None:
     currency = default_currency if default_currency in currencies else prices[0].currency
     by_interval = {interval_of(price): price for price in prices if price.currency == currency}
     monthly, yearly = by_interval.get("month"), by_interval.get("year")
-    shortest = min(by_interval.values(), key=lambda price: _fee_clock(price).approximate_days)
+    shortest = min(by_interval.values(), key=lambda price: fee_clock_of(price).approximate_days)
     return Offer(shown=monthly or yearly or shortest, monthly=monthly, yearly=yearly)
 
 
 def interval_of(price: Price) -> str:
-    """The words for what a price's fee pays for: month, year, 3 months."""
-    return interval_text(_fee_clock(price))
+    """The words for what a price's fee pays for: month, year, 3 months; once for a fee that is paid one time."""
+    clock = fee_clock_of(price)
+    return "once" if clock.count == 1 else interval_text(clock)
 
 
 def fee_cents_of(price: Price) -> int:
-    """What the fixed components of a price cost together in the longest of their intervals, in minor units."""
-    longest = _fee_clock(price)
+    """What the fixed components of a price cost together in the longest of their intervals, in minor units.
+
+    Fees that end by themselves, such as one for the set-up, are left out unless nothing else is paid in advance.
+    """
+    longest = fee_clock_of(price)
     # The clocks of a price nest, so the shorter ones turn a whole number of times in it.
     return sum(
         (component.amount_cents or 0) * (longest.approximate_days // component.clock.approximate_days)
-        for component in price.components.all()
+        for component in _named_by(price)
         if component.kind == ComponentKind.FIXED
     )
 
 
 def interval_text(clock: Clock) -> str:
-    """Write the length of a clock's turn: week, month, year, 3 months."""
-    number, unit = clock.interval, "week"
+    """Write the length of a clock's turn: day, week, month, year, 3 months."""
+    number, unit = clock.interval, "day" if clock.frequency == "DAILY" else "week"
     if clock.months is not None:
         number, unit = (clock.months, "month") if clock.months % 12 else (clock.months // 12, "year")
     return unit if number == 1 else f"{number} {unit}s"
 
 
-def _fee_clock(price: Price) -> Clock:
-    components = list(price.components.all())
-    fixed = [component for component in components if component.kind == ComponentKind.FIXED]
-    clocks = [component.clock for component in fixed or components]
+def fee_clock_of(price: Price) -> Clock:
+    """The clock of what a price is named by, the longest of several."""
+    clocks = [component.clock for component in _named_by(price)]
     return max(clocks, key=lambda clock: clock.approximate_days, default=Clock(frequency="MONTHLY"))
+
+
+def _named_by(price: Price) -> Sequence[PriceComponent]:
+    """The components that a price is named by: what is paid in advance and lasts, else what is and ends, else all."""
+    components = list(price.components.all())
+    in_advance = [one for one in components if one.kind != ComponentKind.USAGE]
+    charging = [one for one in in_advance if one.charge(price.currency).can_charge]
+    lasting = [one for one in charging if not one.clock.has_end]
+    return lasting or charging or in_advance or components

@@ -1,6 +1,6 @@
 "use strict";
 
-// The forms that publish: rows that are added, prices of units in words, and one publication for a double click.
+// The forms that publish: rows that are added or shown, prices of units in words, one publication for a double click.
 (() => {
     const form = document.getElementById("terms_form");
 
@@ -15,6 +15,27 @@
 
     document.querySelector("#terms_form .errors :is(input, select, textarea)")?.focus();
 
+    // Of what is folded, the rows of the chosen model, and of its tiers one more than there are.
+    function showRows() {
+        for (const folded of document.querySelectorAll(".terms-further")) {
+            const chosen = folded.querySelector("select")?.value;
+            let wasFilled = true;
+            let tiers = 0;
+            for (const row of folded.querySelectorAll("[data-choices]")) {
+                const inputs = [...row.querySelectorAll("input")];
+                const isTier = row.dataset.choices.includes(" ");
+                const isFilled = inputs.some((input) => input.value.trim());
+                const isNext = !isTier || isFilled || wasFilled || tiers < 2;
+                row.hidden = !row.dataset.choices.split(" ").includes(chosen) || !isNext;
+                wasFilled = isFilled;
+                tiers += isTier ? 1 : 0;
+            }
+        }
+    }
+
+    form.addEventListener("input", showRows);
+    showRows();
+
     const addButton = document.getElementById("add-line");
     if (!addButton) {
         return;
@@ -27,6 +48,7 @@
         lines.insertAdjacentHTML("beforeend", html);
         total.value = Number(total.value) + 1;
         lines.lastElementChild.querySelector("input").focus();
+        showRows();
         showPrices();
     });
 
@@ -52,7 +74,7 @@
 
     function showPrices() {
         for (const input of document.querySelectorAll("#lines input[name$=unit_cost_cents]")) {
-            const unit = document.getElementsByName(input.name.replace("unit_cost_cents", "unit_label"))[0];
+            const unit = document.getElementsByName(input.name.replace(/(tier_\d+_)?unit_cost_cents/, "unit_label"))[0];
             let hint = input.parentElement.querySelector("output");
             if (!hint) {
                 hint = document.createElement("output");

@@ -202,7 +202,7 @@ def test_usage_of_a_deleted_feature_stays_metered_and_billed(api):
     api.delete(f"/v1/features/{pro.feature.slug}")
     sweep(APRIL_1 + timedelta(hours=2))
 
-    assert SubscriptionItem.objects.get(metric=pro.metric).included_units == 100
+    assert SubscriptionItem.objects.get(metric=pro.metric).feature_units == 100
     assert bills(customer)[-1] == ("issued", 3_000, [("fixed", 1, 2_900), ("usage", 20, 100)])
 
 
