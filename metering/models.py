@@ -1,11 +1,19 @@
+from datetime import timedelta
+
 from django.db import models
-from django.db.models import Q
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce
+from django.db.models.lookups import GreaterThan
 
 from plans.ids import public_id_of
 from plans.models import Customer, MetricVersion
 
 EVENT_PREFIX = "evt_"
+
+# Few events do: what looks for usage that came too late need not look through the others.
+ARRIVED_MUCH_LATER = Q(
+    GreaterThan(ExpressionWrapper(F("received_at") - F("occurred_at"), output_field=DurationField()), timedelta(days=1))
+)
 
 
 class UsageEvent(models.Model):
@@ -56,6 +64,11 @@ class UsageEvent(models.Model):
         ]
         indexes = [
             models.Index(fields=["event_name", "customer", "occurred_at"], name="event_name_customer_time"),
+            models.Index(
+                fields=["customer", "event_name", "occurred_at"],
+                condition=ARRIVED_MUCH_LATER,
+                name="event_that_arrived_much_later",
+            ),
         ]
 
     @property

@@ -1,0 +1,152 @@
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+
+from billing.models import Invoice
+from credits.models import UsageDifference
+from credits.services.late_usage import LateUsage, charged_periods, find_differences, look_again
+from credits.services.positions import lock_balances
+from plans.models import Customer, SubscriptionItem, SubscriptionPeriod
+from plans.models.subscriptions import SubscriptionPeriodQuerySet
+
+CHUNK = 200
+_SHOWN = ("subscription", "metric", "item__component__price")
+
+
+def window() -> timedelta:
+    """How long after a period's end its late usage is billed by itself."""
+    return timedelta(days=settings.LATE_USAGE_DAYS)
+
+
+def bill_differences(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, list[UsageDifference]]:
+    """Find what the earlier periods of each draft's subscription differ by, and return, by the subscriptions' keys,
+    what no invoice has taken along yet; from then on it counts as billed.
+
+    Looked at are periods that ended before the draft's close, but not longer before it than late usage is billed by
+    itself. The caller holds the drafts' locks, has settled what they bill, and makes lines of the differences.
+    """
+    closings = _closings(drafts)
+    if not closings:
+        return {}
+    find_differences(periods=_periods_before(closings), at=at)
+    unbilled = list(_unbilled(closings).select_for_update(of=("self",), no_key=True))
+    for difference in unbilled:
+        difference.billed_at = at
+    UsageDifference.objects.bulk_update(unbilled, ["billed_at"], batch_size=500)
+    return _by_subscription(unbilled)
+
+
+def differences_so_far(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, list[UsageDifference]]:
+    """Return what bill_differences would, by the subscriptions' keys, and write nothing: what is found now is not
+    stored. Of a period's differences the grants of the others are not taken into account."""
+    closings = _closings(drafts)
+    if not closings:
+        return {}
+    found = look_again(_periods_before(closings), at=at).values()
+    return _by_subscription([*_unbilled(closings), *(late.as_difference(at) for late in found)])
+
+
+def _closings(drafts: Iterable[Invoice]) -> dict[int, datetime]:
+    """When each subscription is billed next."""
+    closings: dict[int, datetime] = {}
+    for draft in drafts:
+        if draft.subscription_id is not None:
+            closings[draft.subscription_id] = min(draft.closes_at, closings.get(draft.subscription_id, draft.closes_at))
+    return closings
+
+
+def _unbilled(subscriptions: Iterable[int]) -> QuerySet[UsageDifference]:
+    return (
+        UsageDifference.objects.filter(billed_at=None, period__subscription__in=list(subscriptions))
+        .select_related("period__item__component__price")
+        .order_by("period__start_at", "period_id", "number")
+    )
+
+
+def _by_subscription(differences: Iterable[UsageDifference]) -> dict[int, list[UsageDifference]]:
+    by_subscription: dict[int, list[UsageDifference]] = defaultdict(list)
+    for difference in differences:
+        by_subscription[difference.period.subscription_id].append(difference)
+    return dict(by_subscription)
+
+
+def _periods_before(closings: Mapping[int, datetime]) -> list[SubscriptionPeriod]:
+    open_periods = charged_periods().filter(
+        subscription__in=closings,
+        late_usage_closed_at=None,
+        end_at__lt=max(closings.values()),
+        end_at__gte=min(closings.values()) - window(),
+    )
+    return [
+        period
+        for period in open_periods
+        if period.end_at < closings[period.subscription_id] <= period.end_at + window()
+    ]
+
+
+def open_windows() -> SubscriptionPeriodQuerySet:
+    """Charged periods whose late usage is still billed by itself, of customers that are not parked."""
+    return charged_periods().filter(late_usage_closed_at=None, customer__parked_at=None)
+
+
+def windows_to_close(at: datetime, *, limit: int = CHUNK) -> list[int]:
+    """Find periods whose time for late usage is over, earliest first."""
+    over = open_windows().filter(settled_at__isnull=False, end_at__lte=at - window())
+    return list(over.order_by("end_at", "pk").values_list("pk", flat=True)[:limit])
+
+
+@transaction.atomic
+def close_windows(*, periods: Iterable[int], at: datetime) -> int:
+    """Find what periods that no other worker holds differ by for the last time, and return how many they were.
+
+    What was found waits for the next invoice of its subscription. What arrives from now on waits for an operator.
+    """
+    held = list(
+        charged_periods()
+        .filter(pk__in=periods, late_usage_closed_at=None)
+        .select_for_update(of=("self",), no_key=True, skip_locked=True)
+        .order_by("pk")
+    )
+    _lock_subscriptions(held)
+    find_differences(periods=held, at=at)
+    SubscriptionPeriod.objects.filter(pk__in=[period.pk for period in held]).update(late_usage_closed_at=at)
+    return len(held)
+
+
+def _lock_subscriptions(periods: Sequence[SubscriptionPeriod]) -> None:
+    """Take the locks of all metrics of the periods' subscriptions. Who finalizes an invoice takes those of some, and
+    then more: with all of them from the start, neither can wait for the other."""
+    items = SubscriptionItem.objects.filter(
+        subscription__in={period.subscription_id for period in periods}, metric__isnull=False
+    )
+    lock_balances(list(items.values_list("customer_id", "metric_id").distinct()))
+
+
+@transaction.atomic
+def bill_with_next_invoice(*, periods: Iterable[SubscriptionPeriod], at: datetime) -> list[UsageDifference]:
+    """Find what periods differ by whose time for late usage is over, for their subscriptions' next invoices to bill."""
+    held = list(
+        charged_periods()
+        .filter(pk__in=[period.pk for period in periods], late_usage_closed_at__isnull=False)
+        .select_for_update(of=("self",), no_key=True)
+        .order_by("pk")
+    )
+    differences = find_differences(periods=held, at=at)
+    SubscriptionPeriod.objects.filter(pk__in=[period.pk for period in held]).update(late_usage_closed_at=at)
+    return differences
+
+
+def late_usage_of(customer: Customer, *, at: datetime) -> tuple[list[UsageDifference], list[LateUsage]]:
+    """Return what was found of a customer's settled periods, and what would be found now: by itself while the time for
+    it lasts, by an operator afterwards. Writes nothing."""
+    kept = (
+        UsageDifference.objects.filter(customer=customer)
+        .select_related("invoice_line__invoice", *(f"period__{path}" for path in _SHOWN))
+        .order_by("-period__start_at", "-period_id", "-number")
+    )
+    periods = charged_periods().filter(customer=customer).select_related(*_SHOWN).order_by("-start_at", "-pk")
+    return list(kept), list(look_again(list(periods), at=at).values())

@@ -1,0 +1,293 @@
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import Exists, OuterRef, Sum
+
+from credits.burn import ZERO
+from credits.late_usage import Booked, BookedGrant, Movement, RatedAgain, movements, rate_again
+from credits.models import CreditGrant, CreditTransaction, TransactionKind, UsageDifference
+from credits.positions import Position
+from credits.rating import rate
+from credits.services.positions import Pair, lock_balances, read_positions
+from metering.models import ARRIVED_MUCH_LATER, EventVoid, UsageEvent
+from metering.services.count_positive_events import count_positive_events
+from plans.models import MetricVersion, PriceComponent, SubscriptionPeriod
+from plans.models.subscriptions import SubscriptionPeriodQuerySet
+from plans.money import exactly
+from plans.services.metric_versions import hold_versions
+
+
+@dataclass(frozen=True, slots=True)
+class LateUsage:
+    """By how much a settled period differs from what was booked: its usage, and with it what is included and credited,
+    the events where its price counts them, and its net in minor units; all signed. `moved` says how grants follow, and
+    `number` would be the difference's."""
+
+    period: SubscriptionPeriod
+    number: int
+    usage: Decimal
+    included: Decimal
+    credited: Decimal
+    events: int | None
+    net_cents: int
+    moved: tuple[Movement, ...]
+
+    def as_difference(self, at: datetime) -> UsageDifference:
+        """The row that keeps it, not stored yet."""
+        return UsageDifference(
+            period=self.period,
+            customer_id=self.period.customer_id,
+            number=self.number,
+            found_at=at,
+            usage=self.usage,
+            included=self.included,
+            credited=self.credited,
+            events=self.events,
+            net_cents=self.net_cents,
+        )
+
+
+def find_differences(*, periods: Iterable[SubscriptionPeriod], at: datetime) -> list[UsageDifference]:
+    """Write what settled, priced periods differ by from their settlement and the differences found before, and move
+    their grants accordingly; where nothing differs, nothing is written.
+
+    A period whose usage comes to the same does not differ, on whichever of its days it was. The periods' items, with
+    components and prices, must be loaded. Takes the locks of the customers and metrics. The differences are not billed.
+    """
+    waiting = sorted(periods, key=lambda period: (period.end_at, period.pk))
+    if not waiting:
+        return []
+    hold_versions()
+    lock_balances([_pair(period) for period in waiting])
+    differences = []
+    while waiting:
+        found, waiting = _first_of_each_pair(look_again(waiting, at=at), waiting)
+        differences += _write(found, at)
+    return differences
+
+
+def _first_of_each_pair(
+    found: Mapping[int, LateUsage], periods: Iterable[SubscriptionPeriod]
+) -> tuple[list[LateUsage], list[SubscriptionPeriod]]:
+    """Take the earliest period of each metric that differs, and those that come after it: what the first one takes is
+    not there for them any more, so they have to be looked at again."""
+    first: dict[Pair, LateUsage] = {}
+    after = []
+    for period in periods:
+        if _pair(period) in first:
+            after.append(period)
+        elif period.pk in found:
+            first[_pair(period)] = found[period.pk]
+    return list(first.values()), after
+
+
+def look_again(periods: Collection[SubscriptionPeriod], *, at: datetime) -> dict[int, LateUsage]:
+    """Return what find_differences would find first of each period, by the period's key; those that do not differ are
+    left out. Writes nothing."""
+    since: dict[Pair, datetime] = {}
+    for period in periods:
+        since[_pair(period)] = min(period.start_at, since.get(_pair(period), period.start_at))
+    positions = read_positions(list(since), at=at, since=since)
+    booked, numbers = _booked(periods)
+    grants = _booked_grants(periods)
+    events = count_positive_events([period for period in periods if _component(period).fixed_cost_cents > 0])
+    found = {}
+    for period in periods:
+        late = _difference(
+            period,
+            numbers[period.pk] + 1,
+            booked[period.pk],
+            grants[period.pk],
+            events.get(period.pk),
+            positions[_pair(period)],
+        )
+        if late is not None:
+            found[period.pk] = late
+    return found
+
+
+@exactly
+def _difference(
+    period: SubscriptionPeriod,
+    number: int,
+    booked: Booked,
+    grants: Mapping[int, BookedGrant],
+    events: int | None,
+    position: Position,
+) -> LateUsage | None:
+    more_events = None if events is None else events - booked.events
+    if position.used_in(period.pk) == booked.usage and not more_events:
+        return None
+    again = rate_again(position, period.pk, booked=booked, grants=grants)
+    return LateUsage(
+        period=period,
+        number=number,
+        usage=again.usage - booked.usage,
+        included=again.included - booked.included,
+        credited=again.credited - booked.credited,
+        events=more_events,
+        net_cents=_net_cents(period, again, position, events or 0) - booked.net_cents,
+        moved=tuple(movements(again, grants, position)),
+    )
+
+
+def _net_cents(period: SubscriptionPeriod, again: RatedAgain, position: Position, events: int) -> int:
+    rated = rate(
+        _component(period).charge(_component(period).price.currency),
+        used=again.usage,
+        by_grant=again.by_grant,
+        hidden=again.by_grant.keys(),
+        included=again.included,
+        free=position.free_in(position.period(period.pk)),
+        events=events,
+    )
+    return rated.net_cents
+
+
+def _pair(period: SubscriptionPeriod) -> Pair:
+    assert period.metric_id is not None
+    return (period.customer_id, period.metric_id)
+
+
+def _component(period: SubscriptionPeriod) -> PriceComponent:
+    assert period.item.component is not None
+    return period.item.component
+
+
+@exactly
+def _booked(periods: Iterable[SubscriptionPeriod]) -> tuple[dict[int, Booked], dict[int, int]]:
+    """What each period came to by now, and how many differences were found of it."""
+    by_key = {period.pk: period for period in periods}
+    booked, numbers = {}, {}
+    for period in by_key.values():
+        assert period.settled_net_cents is not None
+        booked[period.pk] = Booked(
+            usage=period.settled_usage or ZERO,
+            included=period.settled_included or ZERO,
+            credited=period.settled_credited or ZERO,
+            net_cents=period.settled_net_cents,
+            events=period.settled_events or 0,
+        )
+        numbers[period.pk] = 0
+    for difference in UsageDifference.objects.filter(period__in=by_key).order_by("period_id", "number"):
+        before = booked[difference.period_id]
+        booked[difference.period_id] = Booked(
+            usage=before.usage + difference.usage,
+            included=before.included + difference.included,
+            credited=before.credited + difference.credited,
+            net_cents=before.net_cents + difference.net_cents,
+            events=before.events + (difference.events or 0),
+        )
+        numbers[difference.period_id] = difference.number
+    return booked, numbers
+
+
+@exactly
+def _booked_grants(periods: Iterable[SubscriptionPeriod]) -> dict[int, dict[int, BookedGrant]]:
+    """What each period took of its grants by now, by the keys of both."""
+    rows = (
+        CreditTransaction.objects.filter(period__in=[period.pk for period in periods])
+        .values_list("period_id", "grant_id", "difference_id", "kind")
+        .annotate(units=Sum("amount"))
+    )
+    moved: dict[tuple[int, int, int | None], dict[str, Decimal]] = defaultdict(dict)
+    for period, grant, difference, kind, units in rows:
+        moved[period, grant, difference][kind] = units
+    grants: dict[int, dict[int, BookedGrant]] = defaultdict(dict)
+    for (period, grant, difference), amounts in moved.items():
+        burned, expired = _taken(amounts)
+        before = grants[period].get(grant, BookedGrant())
+        grants[period][grant] = BookedGrant(
+            burned=before.burned + burned,
+            settled=before.settled + (burned if difference is None else ZERO),
+            expired=before.expired + expired,
+        )
+    return _without_what_rolled_over(grants)
+
+
+def _taken(amounts: Mapping[str, Decimal]) -> tuple[Decimal, Decimal]:
+    """What the rows of one settlement or difference burned and expired of a grant. Units that come back together with
+    a burn had expired before; others had been burned."""
+    burned = -amounts.get(TransactionKind.BURNED, ZERO)
+    expired = -amounts.get(TransactionKind.EXPIRED, ZERO)
+    returned = amounts.get(TransactionKind.RETURNED, ZERO)
+    return (burned, expired - returned) if burned else (-returned, expired)
+
+
+def _without_what_rolled_over(grants: dict[int, dict[int, BookedGrant]]) -> dict[int, dict[int, BookedGrant]]:
+    keys = {key for of_period in grants.values() for key, booked in of_period.items() if booked.expired}
+    rolled = dict(CreditGrant.objects.filter(rolled_from__in=keys).values_list("rolled_from_id", "initial_amount"))
+    for of_period in grants.values():
+        for key, booked in of_period.items():
+            kept = max(booked.expired - rolled.get(key, ZERO), ZERO)
+            of_period[key] = BookedGrant(burned=booked.burned, settled=booked.settled, expired=kept)
+    return grants
+
+
+def _write(found: Collection[LateUsage], at: datetime) -> list[UsageDifference]:
+    differences = UsageDifference.objects.bulk_create([late.as_difference(at) for late in found], batch_size=500)
+    transactions = []
+    change: dict[int, Decimal] = defaultdict(Decimal)
+    for late, difference in zip(found, differences, strict=True):
+        for movement in late.moved:
+            change[movement.grant] += movement.change
+            transactions += _ledger_rows(movement, difference, at)
+    CreditTransaction.objects.bulk_create(transactions, batch_size=1000)
+    grants = list(CreditGrant.objects.filter(pk__in=change).only("pk", "ledger_remaining"))
+    for grant in grants:
+        grant.ledger_remaining += change[grant.pk]
+    CreditGrant.objects.bulk_update(grants, ["ledger_remaining"], batch_size=500)
+    return differences
+
+
+def _ledger_rows(movement: Movement, difference: UsageDifference, at: datetime) -> list[CreditTransaction]:
+    """In the order in which it is to be read: what comes back is there before it is taken."""
+    amounts = [
+        (TransactionKind.RETURNED, movement.returned),
+        (TransactionKind.BURNED, -movement.burned),
+        (TransactionKind.EXPIRED, -movement.expired),
+    ]
+    return [
+        CreditTransaction(
+            customer_id=difference.customer_id,
+            grant_id=movement.grant,
+            kind=kind,
+            amount=amount,
+            period_id=difference.period_id,
+            difference=difference,
+            occurred_at=at,
+        )
+        for kind, amount in amounts
+        if amount
+    ]
+
+
+def charged_periods() -> SubscriptionPeriodQuerySet:
+    """Settled periods that a component prices, with what find_differences needs to be loaded."""
+    return SubscriptionPeriod.objects.filter(settled_net_cents__isnull=False).select_related("item__component__price")
+
+
+def periods_to_look_at() -> SubscriptionPeriodQuerySet:
+    """Charged periods of which something arrived, or was voided, after the time in which that is billed by itself.
+
+    Looks at events that arrived more than a day after they happened, which have an index of their own, and at voids;
+    both are few. An event that was given to its customer later is not found this way.
+    """
+    names = MetricVersion.objects.filter(metric=OuterRef(OuterRef("metric"))).values("event_name")
+    of_period = {
+        "customer": OuterRef("customer"),
+        "event_name__in": names,
+        "occurred_at__gte": OuterRef("start_at"),
+        "occurred_at__lt": OuterRef("end_at"),
+    }
+    arrived = UsageEvent.objects.filter(
+        ARRIVED_MUCH_LATER, received_at__gt=OuterRef("late_usage_closed_at"), **of_period
+    )
+    voided = EventVoid.objects.filter(
+        voided_at__gt=OuterRef("late_usage_closed_at"), **{f"event__{name}": value for name, value in of_period.items()}
+    )
+    closed = charged_periods().filter(late_usage_closed_at__isnull=False)
+    return closed.filter(Exists(arrived) | Exists(voided))
