@@ -6,13 +6,17 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
 
-from billing.models import Checkout, CheckoutStatus, Invoice, Payment, StripeInbox
+from billing import late_usage_admin, pack_admin  # noqa: F401 registers their pages
+from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text
+from billing.models import Checkout, CheckoutStatus, Invoice, InvoiceLine, Payment, StripeInbox
 from billing.models.invoices import InvoiceStatus
+from billing.services.explain import explain_lines
 from billing.signed_links import invoice_page_path
 from plans.admin.pages import (
     CappedPaginator,
@@ -23,30 +27,21 @@ from plans.admin.pages import (
     moment,
     moment_text,
     unbroken,
-    units,
 )
-from plans.words import money_text
+from plans.services.time_zone import billing_zone
 
 INVOICE_COLOURS = {"paid": "success", "issued": "info", "unpaid": "danger", "uncollectible": "danger"}
 PAYMENT_COLOURS = {"succeeded": "success", "failed": "danger"}
 CHECKOUT_COLOURS = {"open": "info", "subscribed": "success", "refused": "danger", "expired": "warning"}
 
 
-def statement(invoice: Invoice) -> dict[str, Any]:
-    """What an invoice says, for the head of its page: its state in a sentence, lines, totals, attempts to pay."""
+def statement(invoice: Invoice, *, at: datetime) -> dict[str, Any]:
+    """What an invoice says, for the head of its page: its state in a sentence, lines and how they were computed,
+    totals, attempts to pay."""
     currency = invoice.currency
-    lines = [
-        {
-            "description": line.description,
-            "period": period_text(line.usage_period_start_at, line.usage_period_end_at)
-            or period_text(line.billing_period_start_at, line.billing_period_end_at),
-            "grant": line.grant,
-            "quantity": units(line.quantity),
-            "each": in_column("" if line.unit_amount_cents is None else money_text(line.unit_amount_cents, currency)),
-            "amount": amount(line.amount_cents, currency),
-        }
-        for line in invoice.lines.select_related("grant").order_by("position")
-    ]
+    explained = explain_lines(invoice=invoice, at=at)
+    how = how_computed(explained, billing_zone())
+    lines = [_statement_line(explanation.line, how.get(explanation.line.pk)) for explanation in explained]
     return {
         "invoice": invoice,
         # A draft has no number yet, and its customer no page of it.
@@ -64,6 +59,20 @@ def statement(invoice: Invoice) -> dict[str, Any]:
             }
             for payment in invoice.payments.select_related("payment_method").order_by("created_at", "pk")
         ],
+    }
+
+
+def _statement_line(line: InvoiceLine, how: HowComputed | None) -> dict[str, Any]:
+    return {
+        "description": line.description,
+        "period": period_text(line.usage_period_start_at, line.usage_period_end_at)
+        or period_text(line.billing_period_start_at, line.billing_period_end_at),
+        "terms": terms_text(line),
+        "grant": line.grant,
+        "quantity": in_column(quantity_text(line)),
+        "each": in_column(each_text(line)),
+        "amount": amount(line.amount_cents, line.invoice.currency),
+        "how": how,
     }
 
 
@@ -172,7 +181,7 @@ class InvoiceAdmin(FactsAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """With the statement above the fields."""
-        context["statement"] = statement(context["original"])
+        context["statement"] = statement(context["original"], at=timezone.now())
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="invoice", ordering="number")

@@ -7,11 +7,14 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale
 
+from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text, unit_of
 from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType, Payment, PaymentMethod, PaymentStatus
+from billing.services.explain import Explanation
 from billing.stripe_amounts import is_chargeable
 from plans.models import Customer
 from plans.money import exactly
-from plans.page_words import counted_text, day_text, moment_text, number_text, period_text, units_text, usage_name
+from plans.page_words import counted_text, day_text, moment_text, number_text, period_text, usage_name
+from plans.pricing import OF_AMOUNTS
 from plans.words import money_text
 
 _CARD_BRANDS = {
@@ -32,13 +35,16 @@ _TONES: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SheetLine:
-    """A line of the bill, all of it text; `period` is empty where it does not say more than the bill's own."""
+    """A line of the bill, all of it text. `terms` are those of a price whose units do not all cost the same, and `how`
+    tells how this line and those before it that belong to it were computed, where there is more to tell than that."""
 
     description: str
     period: str
+    terms: str
     quantity: str
     each: str
     amount: str
+    how: HowComputed | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +69,15 @@ class InvoiceSheet:
 
 
 def invoice_sheet(
-    invoice: Invoice, *, lines: Sequence[InvoiceLine], payments: Sequence[Payment], zone: ZoneInfo
+    invoice: Invoice, *, explained: Sequence[Explanation], payments: Sequence[Payment], zone: ZoneInfo
 ) -> InvoiceSheet:
-    """Put a bill into words, its days in `zone`.
+    """Put a bill with its explained lines into words, its days in `zone`.
 
-    The invoice's customer and plan, the lines' components and periods, and the payments' methods are to be fetched
-    already; the payments stand the oldest first.
+    The invoice's customer and plan, and the payments' methods are to be fetched already; the payments stand the oldest
+    first.
     """
+    lines = [explanation.line for explanation in explained]
+    how = how_computed(explained, zone)
     is_draft = invoice.status == InvoiceStatus.DRAFT
     paid_cents = _paid_cents(payments)
     due_cents = 0 if invoice.status == InvoiceStatus.VOID else invoice.total_cents - paid_cents
@@ -80,7 +88,7 @@ def invoice_sheet(
         state=_state(invoice, payments, due_cents, zone),
         facts=_facts(invoice, zone),
         buyer=buyer_lines(invoice.customer),
-        lines=[_sheet_line(line, invoice, zone) for line in lines],
+        lines=[_sheet_line(line, how.get(line.pk), zone) for line in lines],
         sums=[] if is_draft else _sums(invoice),
         payments=[]
         if is_draft
@@ -177,17 +185,18 @@ def buyer_lines(customer: Customer) -> list[str]:
     return list(dict.fromkeys(line for line in lines if line))
 
 
-def _sheet_line(line: InvoiceLine, invoice: Invoice, zone: ZoneInfo) -> SheetLine:
-    unit = line.component.unit_label if line.component is not None and line.type != LineType.FIXED else ""
+def _sheet_line(line: InvoiceLine, how: HowComputed | None, zone: ZoneInfo) -> SheetLine:
     start, end = line.usage_period_start_at, line.usage_period_end_at
     if start is None or end is None:
         start, end = line.billing_period_start_at, line.billing_period_end_at
     return SheetLine(
         description=line.description,
         period=period_text(start, end, zone),
-        quantity=units_text(line.quantity, unit),
-        each="" if line.unit_amount_cents is None else money_text(line.unit_amount_cents, invoice.currency),
-        amount=money_text(line.amount_cents, invoice.currency),
+        terms=terms_text(line),
+        quantity=quantity_text(line),
+        each=each_text(line),
+        amount=money_text(line.amount_cents, line.invoice.currency),
+        how=how,
     )
 
 
@@ -209,16 +218,26 @@ def _explanations(lines: Sequence[InvoiceLine], currency: str) -> list[str]:
 @exactly
 def _explanation(usage: InvoiceLine, of_its_period: Sequence[InvoiceLine], currency: str) -> str:
     assert usage.period is not None
-    period, component = usage.period, usage.component
+    period = usage.period
     used = period.settled_usage or Decimal(0)
     included = (period.settled_included or Decimal(0)) + (period.settled_credited or Decimal(0))
     # What was billed is added up, never rated again.
     cost = money_text(sum(line.amount_cents for line in of_its_period), currency)
-    name = usage_name(component) if component is not None else usage.description
-    text = f"{counted_text(used, name, component.unit_label if component is not None else '')} used"
+    text = f"{_used_text(used, usage)} used"
     if not included:
         return f"{text}, which cost {cost}."
     if included == used:
         return f"{text}, all included."
     were = "was" if included == 1 else "were"
     return f"{text}. {number_text(included)} {were} included, {number_text(used - included)} cost {cost}."
+
+
+@exactly
+def _used_text(used: Decimal, usage: InvoiceLine) -> str:
+    """Write what was used, by its name: 12,500 API calls; Payments: $1,234.50, where amounts are priced."""
+    component, currency = usage.component, usage.invoice.currency
+    assert component is not None
+    charge, name = component.charge(currency), usage_name(component)
+    if charge.model in OF_AMOUNTS:
+        return f"{name}: {money_text(used * charge.minor_per_major, currency)}"
+    return counted_text(used, name, unit_of(component, currency))

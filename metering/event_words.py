@@ -9,7 +9,7 @@ import msgspec
 from rest_framework import serializers
 
 from metering.models import EVENT_PREFIX, EventVoid, UsageEvent
-from metering.parameters import instant_parameter, number_parameter, text_parameter
+from metering.parameters import instant_parameter, number_parameter, read_number, text_parameter
 from metering.services.list_events import MOST_COUNTED, EventFilters, EventPage
 from plans.ids import key_of, public_id_of
 from plans.refusals import InvalidInput
@@ -18,6 +18,7 @@ from plans.serializers.fields import Text
 USUAL_LIMIT = 50
 LARGEST_LIMIT = 200
 LONGEST_REASON = 500
+MOST_VERSIONS = 1_000_000
 
 
 class InvalidFilters(InvalidInput):
@@ -64,6 +65,8 @@ def read_filters(query: Mapping[str, str], zone: ZoneInfo) -> EventFilters:
             customer_id=text_parameter(query, "customerId"),
             external_customer_id=text_parameter(query, "extCustomerId"),
             idempotency_key=text_parameter(query, "idempotencyKey"),
+            metric_id=text_parameter(query, "metricId"),
+            metric_version=_read_version(query),
             start_at=instant_parameter(query, "startTime", zone),
             end_at=instant_parameter(query, "endTime", zone),
         )
@@ -74,6 +77,14 @@ def read_filters(query: Mapping[str, str], zone: ZoneInfo) -> EventFilters:
             "endTime must be after startTime", details=[{"path": "endTime", "message": "must be after startTime."}]
         )
     return filters
+
+
+def _read_version(query: Mapping[str, str]) -> int | None:
+    if "metricVersion" not in query:
+        return None
+    if "metricId" not in query:
+        raise InvalidInput.at("metricVersion", "goes with metricId. Send both.")
+    return read_number(query["metricVersion"], "metricVersion", least=1, most=MOST_VERSIONS)
 
 
 def _read_cursor(cursor: str) -> int:

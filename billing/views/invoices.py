@@ -2,11 +2,13 @@
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
 from billing.invoice_page import invoice_sheet
 from billing.models import Invoice
+from billing.services.explain import explain_lines
 from billing.signed_links import read_invoice_token
 from plans.refusals import NotFound
 from plans.services.time_zone import billing_zone
@@ -28,7 +30,7 @@ def invoice_page(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "pages/not_found.html", {"sentence": refusal.message, "is_invoice": True}, status=404)
     sheet = invoice_sheet(
         invoice,
-        lines=list(invoice.lines.select_related("component", "period")),
+        explained=explain_lines(invoice=invoice, at=timezone.now()),
         payments=list(invoice.payments.select_related("payment_method").order_by("created_at", "pk")),
         zone=billing_zone(),
     )

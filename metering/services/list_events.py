@@ -3,11 +3,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import TextField
+from django.db.models import F, TextField
 from django.db.models.functions import Cast
 
+from metering.measure_sql import IS_COUNTED, IS_NOT_VOIDED
 from metering.models import UsageEvent
-from plans.models import Customer, Seat
+from plans.models import Customer, MetricVersion, Seat
 
 MOST_COUNTED = 10_000
 
@@ -18,12 +19,16 @@ class EventFilters:
 
     A customer's events are those that count for it (with those of members of its organization) and those that were
     addressed to it (a member's own). `external_customer_id` also finds events that wait for a customer with that id.
+    With `metric_id` they are the events that are in a metric's sums: those that its version (the current one, or number
+    `metric_version`) counts and nobody voided, and a customer's are those that count for it.
     """
 
     event_name: str | None = None
     customer_id: str | None = None
     external_customer_id: str | None = None
     idempotency_key: str | None = None
+    metric_id: str | None = None
+    metric_version: int | None = None
     start_at: datetime | None = None
     end_at: datetime | None = None
 
@@ -111,6 +116,11 @@ _COUNTS_FOR = """event.customer_id = %(customer)s AND event.event_name = ANY(ARR
 ))"""
 _COUNTS_FOR_BY_NAME = "event.customer_id = %(customer)s AND event.event_name = %(event_name)s"
 _IS_ADDRESSED_TO = "COALESCE(event.member_id, event.customer_id) = %(customer)s"
+_IS_IN_METRIC = f"""event.event_name = %(metric_event_name)s AND event.customer_id IS NOT NULL
+AND {IS_NOT_VOIDED} AND EXISTS (
+    SELECT FROM plans_metricversion version JOIN plans_metric metric ON metric.id = version.metric_id
+    WHERE version.id = %(version)s AND {IS_COUNTED}
+)"""
 _IS_WAITING_FOR = "event.customer_id IS NULL AND event.external_customer_id = %(external_customer_id)s"
 # Key by key of all customers, as the index has them; much less than to look at all events.
 _HAS_KEY = """event.id IN (
@@ -125,6 +135,7 @@ _HAS_KEY = """event.id IN (
 def _matching(filters: EventFilters) -> tuple[str, dict[str, Any]]:
     """Write the condition of `filters` on an `event`, and its parameters."""
     customer = _find_customer(filters)
+    version = _find_version(filters)
     parameters: dict[str, Any] = {
         "event_name": filters.event_name,
         "external_customer_id": filters.external_customer_id,
@@ -132,6 +143,8 @@ def _matching(filters: EventFilters) -> tuple[str, dict[str, Any]]:
         "start_at": filters.start_at,
         "end_at": filters.end_at,
         "customer": customer and customer.pk,
+        "version": version and version.pk,
+        "metric_event_name": version and version.event_name,
     }
     conditions = [
         condition
@@ -143,6 +156,8 @@ def _matching(filters: EventFilters) -> tuple[str, dict[str, Any]]:
         )
         if parameters[parameter] is not None
     ]
+    if filters.metric_id is not None:
+        conditions.append(_IS_IN_METRIC if version is not None else "false")
     if filters.customer_id is not None or filters.external_customer_id is not None:
         conditions.append(_of_customer(filters, customer))
     return " AND ".join(conditions) or "true", parameters
@@ -158,7 +173,19 @@ def _find_customer(filters: EventFilters) -> Customer | None:
     return Customer.objects.filter(**wanted).first() if wanted else None
 
 
+def _find_version(filters: EventFilters) -> MetricVersion | None:
+    """The version of the metric that is meant, also of a deleted one; None where there is none."""
+    if filters.metric_id is None:
+        return None
+    versions = MetricVersion.objects.filter(metric__public_id=filters.metric_id)
+    if filters.metric_version is None:
+        return versions.filter(metric__current=F("pk")).first()
+    return versions.filter(number=filters.metric_version).first()
+
+
 def _of_customer(filters: EventFilters, customer: Customer | None) -> str:
+    if filters.metric_id is not None:
+        return "event.customer_id = %(customer)s" if customer is not None else "false"
     ways = []
     if customer is not None:
         ways.append(_COUNTS_FOR if filters.event_name is None else _COUNTS_FOR_BY_NAME)

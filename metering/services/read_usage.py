@@ -96,14 +96,24 @@ def read_usage_by_day(*, customer: Customer, metric: Metric, window: Window) -> 
     of its days. A customer's usage is what counts for it, with what members of its organization do; that of a member
     is what the member did itself. Voided events never count. While the metric is being built, sums are incomplete.
     """
+    read = _measures_of_member if _is_member(customer) else _counted_measures
+    return _by_day(metric.aggregation_type, window, read(customer, _current(metric), window))
+
+
+def read_counted_by_day(*, customer: Customer, version: MetricVersion, window: Window) -> UsageByDay:
+    """Read what counts for a customer in a window by a version of a metric, as its periods are settled by, and of each
+    local day of it; also of a member, whose events in an organization count there."""
+    return _by_day(version.metric.aggregation_type, window, _counted_measures(customer, version, window))
+
+
+def _by_day(aggregation: str, window: Window, rows: dict[date | None, Measures]) -> UsageByDay:
     zone = billing_zone()
-    rows = _measures_by_day(customer, metric, window)
     # Where clocks are set back over midnight, a day can come back that the window's first instant is past.
     days = sorted({*window.days(zone), *(day for day in rows if day is not None)})
     return UsageByDay(
-        total=rows[None].value(metric.aggregation_type),
+        total=rows[None].value(aggregation),
         days=[
-            UsageOfDay(day, measures.value(metric.aggregation_type), measures.events)
+            UsageOfDay(day, measures.value(aggregation), measures.events)
             for day, measures in ((day, rows.get(day, _NO_EVENTS)) for day in days)
         ],
     )
@@ -111,7 +121,8 @@ def read_usage_by_day(*, customer: Customer, metric: Metric, window: Window) -> 
 
 def read_usage(*, customer: Customer, metric: Metric, window: Window) -> Decimal | None:
     """Read a customer's usage of a metric in a window as one number, as `read_usage_by_day` does."""
-    return _measures_by_day(customer, metric, window)[None].value(metric.aggregation_type)
+    read = _measures_of_member if _is_member(customer) else _counted_measures
+    return read(customer, _current(metric), window)[None].value(metric.aggregation_type)
 
 
 def read_usage_by_property(
@@ -122,7 +133,7 @@ def read_usage_by_property(
     Values are told apart as texts: 1 and "1" are one group, and events without the property (or with null) another.
     """
     statement = window_by_property(OF_MEMBER if _is_member(customer) else OF_CUSTOMER)
-    parameters = _parameters(customer, metric, [window]) | {"property": property_name, "most": most}
+    parameters = _parameters(customer, _current(metric), [window]) | {"property": property_name, "most": most}
     groups: list[UsageOfGroup] = []
     other, total = None, None
     for is_whole, key, count, *measures in _rows(statement, parameters):
@@ -153,24 +164,32 @@ def usual_window(*, customer: Customer, metric: Metric, at: datetime) -> Window:
     return Window(period.start_at, period.end_at)
 
 
-def _measures_by_day(customer: Customer, metric: Metric, window: Window) -> dict[date | None, Measures]:
+def _counted_measures(customer: Customer, version: MetricVersion, window: Window) -> dict[date | None, Measures]:
     """Read the measures of each day with events, and of the window at the key None."""
-    if _is_member(customer):
-        statement, cut = window_by_day(OF_MEMBER), Cut(date.min, date.min, [window])
-    else:
-        statement, cut = window_by_day(OF_CUSTOMER), cut_at_midnights(window, billing_zone())
-    parameters = _parameters(customer, metric, cut.pieces)
+    return _measures(OF_CUSTOMER, customer, version, cut_at_midnights(window, billing_zone()))
+
+
+def _measures_of_member(customer: Customer, version: MetricVersion, window: Window) -> dict[date | None, Measures]:
+    """Read the same of what a member did itself."""
+    return _measures(OF_MEMBER, customer, version, Cut(date.min, date.min, [window]))
+
+
+def _measures(whose: str, customer: Customer, version: MetricVersion, cut: Cut) -> dict[date | None, Measures]:
+    parameters = _parameters(customer, version, cut.pieces)
     parameters |= {"first_day": cut.first_day, "end_day": cut.end_day}
-    return {day: Measures(*measures) for day, *measures in _rows(statement, parameters)}
+    return {day: Measures(*measures) for day, *measures in _rows(window_by_day(whose), parameters)}
 
 
 def _is_member(customer: Customer) -> bool:
     return customer.org_role == OrgRole.MEMBER
 
 
-def _parameters(customer: Customer, metric: Metric, pieces: list[Window]) -> dict[str, Any]:
-    version = metric.current
-    assert isinstance(version, MetricVersion)
+def _current(metric: Metric) -> MetricVersion:
+    assert isinstance(metric.current, MetricVersion)
+    return metric.current
+
+
+def _parameters(customer: Customer, version: MetricVersion, pieces: list[Window]) -> dict[str, Any]:
     return {
         "customer": customer.pk,
         "version": version.pk,

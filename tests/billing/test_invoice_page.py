@@ -172,7 +172,7 @@ def test_a_quota_that_has_no_line_is_told_in_the_sentence(read, customer):
     text = read(bill(customer, shown=False))
 
     assert "2,500 calls $0.05 $125.00" in text
-    assert "−" not in text
+    assert "−$" not in text
     assert "10,000 were included, 2,500 cost $125.00." in text
 
 
@@ -194,6 +194,69 @@ def test_each_usage_has_a_sentence_of_its_own(read, customer):
 
     assert "2,500 cost $125.00." in text
     assert "Storage: 7 GB used, which cost $0.70." in text
+
+
+def test_shows_the_terms_of_tiers_and_no_price_of_each(read, customer):
+    pro = make_pro_plan(quota=None)
+    tiers = [{"up_to": "1000", "unit_cost_cents": "5"}, {"up_to": None, "unit_cost_cents": "4"}]
+    pro.price.components.filter(kind="usage").update(model="graduated", unit_cost_cents=None, tiers=tiers)
+    subscribe(at=JANUARY, customer=customer, plan=pro.plan, price=pro.price)
+    use(customer, pro.metric, 2_500, JANUARY + timedelta(days=1))
+    sweep(FEBRUARY)
+
+    text = read(Invoice.objects.latest("closes_at"))
+
+    assert "Calls 1–31 January 2027 $0.05 per call for the first 1,000, then $0.04 per call 2,500 calls $110.00" in text
+
+
+def test_a_minimum_is_an_amount_alone(read, customer):
+    pro = make_pro_plan(quota=None)
+    pro.price.components.filter(kind="usage").update(minimum_cents=2_000)
+    subscribe(at=JANUARY, customer=customer, plan=pro.plan, price=pro.price)
+    use(customer, pro.metric, 10, JANUARY + timedelta(days=1))
+    sweep(FEBRUARY)
+
+    text = read(Invoice.objects.latest("closes_at"))
+
+    assert "Minimum charge: Calls 1–31 January 2027 $19.50 How this was computed" in text
+    assert "10 calls used, which cost $20.00." in text
+
+
+def test_amounts_of_a_percentage_are_written_as_money(read, customer):
+    pro = make_pro_plan(quota=None)
+    pro.price.components.filter(kind="usage").update(model="percentage", unit_cost_cents=None, rate_percent="2.5")
+    subscribe(at=JANUARY, customer=customer, plan=pro.plan, price=pro.price)
+    use(customer, pro.metric, "1234.5", JANUARY + timedelta(days=1))
+    sweep(FEBRUARY)
+
+    text = read(Invoice.objects.latest("closes_at"))
+
+    assert "Calls 1–31 January 2027 2.5% of the amount $1,234.50 $30.86" in text
+    assert "Calls: $1,234.50 used, which cost $30.86." in text
+
+
+def test_how_lines_of_a_period_were_computed_is_told_once_below_them(client, customer):
+    page = client.get(invoice_page_path(bill(customer))).content.decode()
+
+    (how,) = re.findall(r"<details.*?</details>", page, flags=re.DOTALL)
+    told = unescape(" ".join(re.sub(r"<[^>]+>", " ", how).split()))
+    assert told == (
+        "How this was computed 12,500 calls × $0.05 = $625.00. Included calls (from 1 January 2027) paid for 10,000 "
+        "calls. Without it the price is $625.00, with it $125.00: −$500.00. Usage by day 11 January 2027 12,500 calls "
+        "1 event Counted from 1 event. Recomputed from the events of today: the same."
+    )
+    assert page.index("Included calls") < page.index("<details")
+
+
+def test_a_customer_reads_of_late_events_and_no_address_of_the_api(read, customer):
+    invoice = bill(customer)
+    usage = invoice.lines.get(type="usage")
+    use(customer, usage.metric, 500, JANUARY + timedelta(days=20))
+
+    text = read(invoice)
+
+    assert "The events of today come to 13,000 calls and not 12,500 calls." in text
+    assert "/v1/" not in text
 
 
 def test_tax_stands_between_subtotal_and_total(read, customer):
@@ -386,8 +449,9 @@ def test_needs_the_same_number_of_queries_for_any_number_of_lines(client, custom
     pay(invoice)
     billing_zone()
 
-    # The invoice, its lines, its payments, the seller.
-    with django_assert_num_queries(4):
+    # The invoice, its lines, its payments, the seller. What explains usage is read for all periods together: what was
+    # booked (2), what today's events would book (3) and the grants; and of each period its metric's version and days.
+    with django_assert_num_queries(4 + 6 + 2):
         text = words(client.get(invoice_page_path(invoice)))
 
     assert InvoiceLine.objects.filter(invoice=invoice).count() == 3 + count

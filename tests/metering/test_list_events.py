@@ -10,7 +10,9 @@ from django.test.utils import CaptureQueriesContext
 from config.keys import create_api_key
 from metering.models import EVENT_PREFIX, UsageDay, UsageEvent
 from metering.services import list_events as listing
+from metering.services.metrics import update_metric
 from metering.services.record_events import record_events
+from metering.services.void_event import void_event
 from plans.ids import public_id_of
 from tests.conftest import ApiClient
 from tests.factories import CustomerFactory, MetricFactory, SeatFactory, UsageEventFactory
@@ -119,6 +121,50 @@ class TestFilters:
         happened(other, "b")
 
         assert (listed(api, customerId=one.public_id), counted(api, customerId=one.public_id)) == (["a"], 1)
+
+    def test_by_metric_are_those_that_it_counts_and_nobody_voided(self, api):
+        metric = MetricFactory(event_name="call", property_filter={"region": ["eu"]})
+        customer, other = CustomerFactory(), CustomerFactory()
+        happened(customer, "eu", properties='{"region": "eu"}')
+        happened(customer, "us", properties='{"region": "us"}')
+        happened(customer, "upload", name="upload", properties='{"region": "eu"}')
+        happened(other, "other", properties='{"region": "eu"}')
+        void = happened(customer, "void", properties='{"region": "eu"}')
+        void_event(event_id=void.pk, reason="twice", by="tests", at=AT)
+
+        of_one = {"metricId": metric.public_id, "customerId": customer.public_id}
+        assert (listed(api, **of_one), counted(api, **of_one)) == (["eu"], 1)
+        assert listed(api, metricId=metric.public_id) == ["other", "eu"]
+        assert listed(api, **of_one, startTime=(AT + HOUR).isoformat()) == []
+        assert listed(api, metricId="met_nothing") == []
+
+    def test_by_an_older_version_of_a_metric(self, api):
+        metric = MetricFactory(event_name="call")
+        customer = CustomerFactory()
+        happened(customer, "old")
+        happened(customer, "new", name="renamed")
+        update_metric(metric=metric, at=AT, event_name="renamed")
+
+        assert listed(api, metricId=metric.public_id) == ["new"]
+        assert listed(api, metricId=metric.public_id, metricVersion="1") == ["old"]
+        assert listed(api, metricId=metric.public_id, metricVersion="3") == []
+
+    def test_by_metric_a_members_events_are_the_organizations(self, api):
+        organization = CustomerFactory(org_role="primary", customer_organization_id="acme")
+        member = SeatFactory().member
+        metric = MetricFactory(event_name="call")
+        happened(member, "a")
+
+        assert listed(api, customerId=member.public_id) == ["a"]
+        assert listed(api, customerId=member.public_id, metricId=metric.public_id) == []
+        assert listed(api, customerId=organization.public_id, metricId=metric.public_id) == ["a"]
+
+    @pytest.mark.parametrize("query", [{"metricVersion": "1"}, {"metricId": "met_x", "metricVersion": "x"}])
+    def test_a_version_must_be_a_number_of_a_metric(self, api, query):
+        answer = api.get("/v1/events", query)
+
+        assert (answer.status, answer.body["code"]) == (400, "invalid_filters")
+        assert answer.body["details"][0]["path"] == "metricVersion"
 
     def test_a_customer_that_nobody_is_has_no_events(self, api):
         happened(CustomerFactory(), "a")
