@@ -6,6 +6,7 @@ from django.db.models import F
 from billing.exchange import Card, ChargeToMake, Declined, Paid
 from billing.models import Invoice, InvoiceStatus, Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
 from billing.services.send import LEASE, RETRY_AFTER, retry_delay
+from billing.services.top_up import grant_what_was_paid
 from plans.models import Customer
 
 
@@ -49,7 +50,8 @@ def claim_invoice_to_collect(*, at: datetime, now: datetime) -> ChargeToMake | N
 
 @transaction.atomic
 def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: str = "") -> bool:
-    """Book an invoice as paid and tell whether that was new; our own call and the webhook both bring the news.
+    """Book an invoice as paid and tell whether that was new; our own call and the webhook both bring the news. What was
+    bought with it is granted in the same transaction.
 
     `payment_method` is Stripe's id of the one that was charged, where that is known. Raises AmountMismatch when another
     amount was paid.
@@ -76,6 +78,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
     Invoice.objects.filter(pk=row.pk).update(
         status=InvoiceStatus.PAID, paid_at=at, collect_at=None, collect_attempts=F("collect_attempts") + 1
     )
+    grant_what_was_paid(invoice=row, at=at)
     return True
 
 

@@ -1,0 +1,119 @@
+"""Buying a top-up pack: an invoice of its own, whose payment makes the grant."""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import transaction
+
+from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
+from billing.services.finalize import PAYMENT_TERM, number_invoices
+from billing.stripe_amounts import MINIMUM_CHARGES, is_chargeable
+from credits.models import CreditGrant, TopUpPack
+from credits.services.packs import LARGEST_AMOUNT, amount_of, grant_of_pack, hold_pack
+from plans.models import Customer
+from plans.price_language import LARGEST_AMOUNT_CENTS
+from plans.refusals import InvalidInput, Refusal
+from plans.words import money_text
+
+MOST_PACKS = 10_000
+REFERENCE = "top_up:"
+
+
+class TooLittleToCharge(Refusal):
+    """The purchase comes to less than Stripe charges at once, so it could never be paid by itself."""
+
+    code = "below_minimum_charge"
+
+
+@transaction.atomic
+def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: datetime) -> Invoice:
+    """Sell packs to a customer: issue their invoice, which the sweeps send and charge. Its payment makes the grant.
+
+    No credit of money pays for it. Raises PackNotOffered, TooLittleToCharge, and InvalidInput for a quantity that
+    cannot be sold at once.
+    """
+    pack = hold_pack(pack)
+    total_cents = _total_cents(pack, quantity)
+    invoice = Invoice.objects.create(
+        customer=customer,
+        kind=InvoiceKind.TOP_UP,
+        currency=pack.currency,
+        closes_at=at,
+        finalize_at=at,
+        due_at=at + PAYMENT_TERM,
+        subtotal_cents=total_cents,
+        total_cents=total_cents,
+        created_at=at,
+    )
+    InvoiceLine.objects.create(
+        invoice=invoice,
+        position=1,
+        type=LineType.TOP_UP,
+        pack=pack,
+        metric_id=pack.definition.metric_id,
+        description=pack.name,
+        quantity=Decimal(quantity),
+        unit_amount_cents=Decimal(pack.price_cents),
+        amount_cents=total_cents,
+        billing_period_start_at=at,
+        billing_period_end_at=at,
+    )
+    return _issue(invoice, at)
+
+
+def _total_cents(pack: TopUpPack, quantity: int) -> int:
+    if not 1 <= quantity <= MOST_PACKS:
+        raise InvalidInput.at("quantity", f"must be a whole number from 1 to {MOST_PACKS}.")
+    total_cents = pack.price_cents * quantity
+    if total_cents > LARGEST_AMOUNT_CENTS or amount_of(pack, quantity) > LARGEST_AMOUNT:
+        raise InvalidInput.at("quantity", "is more of this pack than can be sold at once. Buy less.")
+    if not is_chargeable(total_cents, pack.currency):
+        least = money_text(MINIMUM_CHARGES[pack.currency], pack.currency)
+        raise TooLittleToCharge(
+            f"quantity: {money_text(total_cents, pack.currency)} is less than the {least} that can be charged at once. "
+            "Buy more packs together.",
+            details=[{"path": "quantity", "message": f"must come to at least {least}."}],
+        )
+    return total_cents
+
+
+def _issue(invoice: Invoice, at: datetime) -> Invoice:
+    """Number and freeze the invoice, and have the sweeps send it."""
+    number_invoices([invoice])
+    invoice.status = InvoiceStatus.ISSUED
+    invoice.finalized_at = invoice.send_at = at
+    invoice.save(update_fields=["number", "status", "finalized_at", "send_at", "updated_at"])
+    return invoice
+
+
+def grant_what_was_paid(*, invoice: Invoice, at: datetime) -> list[CreditGrant]:
+    """Make the grant of each pack on an invoice that is being marked as paid, once; invoices without packs make none.
+
+    The caller holds the invoice's lock and marks it in the same transaction.
+    """
+    if invoice.kind != InvoiceKind.TOP_UP:
+        return []
+    lines = invoice.lines.filter(type=LineType.TOP_UP).select_related("pack__definition")
+    return [
+        grant_of_pack(
+            at=at,
+            customer=invoice.customer,
+            pack=line.pack,
+            quantity=int(line.quantity),
+            reference_code=reference_of(line),
+        )
+        for line in lines
+        if line.pack is not None
+    ]
+
+
+def bought_grants(invoice: Invoice) -> list[CreditGrant]:
+    """The grants that an invoice's payment has made, in the order of its lines; none while it is unpaid."""
+    references = [reference_of(line) for line in invoice.lines.filter(type=LineType.TOP_UP)]
+    made = CreditGrant.objects.filter(customer=invoice.customer_id, reference_code__in=references)
+    return list(made.order_by("pk"))
+
+
+def reference_of(line: InvoiceLine) -> str:
+    """The reference of the grant that a line's payment makes: unique per customer, so there is one of it."""
+    return f"{REFERENCE}{line.public_id}"
