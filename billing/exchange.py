@@ -1,6 +1,7 @@
 """What goes to Stripe and what comes back, in our own words. Amounts are minor units, ids of ours are public ids."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 
 # The names under which objects at Stripe carry our ids.
@@ -20,11 +21,14 @@ class CustomerToSend:
 
 @dataclass(frozen=True, slots=True)
 class LineToSend:
-    """One line of an invoice; credits are negative."""
+    """One line of an invoice; credits are negative. Where so many units at so much come to the amount exactly, `units`
+    and `unit_amount_cents` say so, else they are None."""
 
     id: str
     description: str
     amount_cents: int
+    units: int | None = None
+    unit_amount_cents: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)

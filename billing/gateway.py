@@ -28,9 +28,11 @@ from billing.exchange import (
     IntentProgress,
     IntentToOpen,
     InvoiceToSend,
+    LineToSend,
     Paid,
 )
 from billing.stripe_amounts import from_stripe, to_stripe
+from plans.money import plain_number
 
 logger = logging.getLogger(__name__)
 
@@ -362,12 +364,21 @@ def _send_lines(invoice: InvoiceToSend, stripe_invoice: str, stripe_customer: st
             stripe.InvoiceItem.create(
                 customer=stripe_customer,
                 invoice=stripe_invoice,
-                amount=to_stripe(line.amount_cents, invoice.currency),
                 currency=invoice.currency.lower(),
                 description=line.description,
                 metadata={LINE_ID: line.id},
+                **_amount(line, invoice.currency),
                 **_call(line.id),
             )
+
+
+def _amount(line: LineToSend, currency: str) -> dict[str, Any]:
+    """What a line comes to: units at so much each where that is exact, so that Stripe's pages show them."""
+    if line.units is None or line.unit_amount_cents is None:
+        return {"amount": to_stripe(line.amount_cents, currency)}
+    # As text: the library would write a small Decimal with an exponent.
+    each = plain_number(line.unit_amount_cents * to_stripe(1, currency))
+    return {"quantity": line.units, "unit_amount_decimal": each}
 
 
 def charge_invoice(charge: ChargeToMake) -> Paid | Declined:

@@ -3,11 +3,14 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from billing.exchange import CustomerToSend, InvoiceToSend, LineToSend
-from billing.models import SENDABLE, Invoice, PaymentStatus
+from billing.models import SENDABLE, Invoice, InvoiceLine, PaymentStatus
 from plans.models import Customer
+from plans.money import exactly
 
 # While one worker talks to Stripe no other takes the invoice; after a crash it is taken again when the lease is over.
 LEASE = timedelta(minutes=10)
+# Stripe documents no largest quantity; lines with more units go as an amount alone.
+MOST_UNITS = 1_000_000
 RETRY_AFTER = (
     timedelta(minutes=1),
     timedelta(minutes=5),
@@ -50,12 +53,25 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
         currency=invoice.currency,
         total_cents=invoice.total_cents,
         customer=customer_to_send(invoice.customer),
-        lines=tuple(
-            LineToSend(id=line.public_id, description=line.description, amount_cents=line.amount_cents)
-            for line in invoice.lines.all()
-        ),
+        lines=tuple(_line_to_send(line) for line in invoice.lines.all()),
         retried=retried,
         payment_intent=_paid_by(invoice),
+    )
+
+
+@exactly
+def _line_to_send(line: InvoiceLine) -> LineToSend:
+    """Take what Stripe is to know of a line: its amount, and its units where they come to that without rounding."""
+    each, units = line.unit_amount_cents, line.quantity
+    is_exact = (
+        each is not None and each * units == line.amount_cents and units == units.to_integral_value()
+    ) and 1 < units <= MOST_UNITS
+    return LineToSend(
+        id=line.public_id,
+        description=line.description,
+        amount_cents=line.amount_cents,
+        units=int(units) if is_exact else None,
+        unit_amount_cents=each if is_exact else None,
     )
 
 
