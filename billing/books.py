@@ -10,6 +10,13 @@ from datetime import datetime
 
 from django.db import connection
 
+from billing.late_usage_sql import BURNED_WHAT_IS_CREDITED, FOUND_IS_BILLED_ONCE, FOUND_UNITS_COST_THEIR_PRICE
+from billing.money_sql import (
+    BURNED_MONEY_IS_ON_AN_INVOICE,
+    INVOICE_SPREADS_WHAT_CREDITS_PAY,
+    KEPT_MONEY_IS_GRANTED,
+    SETTLED_NET_IS_THE_SUM_OF_ITS_LINES,
+)
 from metering.measure_sql import COUNTING_COLUMNS, DAY_MEASURES, IS_COUNTED, IS_NOT_VOIDED
 from plans.services.time_zone import billing_zone
 
@@ -73,14 +80,20 @@ def usage_days_equal_their_events(at: datetime) -> Outcome:
 
 
 def grants_equal_their_transactions(at: datetime) -> Outcome:
-    """Compare what each grant has left with the sum of its transactions, and both with 0 and what was granted."""
+    """Compare what each grant has left with the sum of its transactions, both with 0 and what was granted, and that
+    with what its transactions gave and adjusted."""
     return _compare(
         """
-        WITH ledger AS (SELECT grant_id, sum(amount) AS rest FROM credits_credittransaction GROUP BY 1)
-        SELECT format('grant %%s: %%s left of %%s, but its transactions sum to %%s', credit.public_id,
-                credit.ledger_remaining, credit.initial_amount, COALESCE(rest, 0)),
-            credit.ledger_remaining <> COALESCE(rest, 0)
-                OR credit.ledger_remaining NOT BETWEEN 0 AND credit.initial_amount
+        WITH ledger AS (
+            SELECT grant_id, sum(amount) AS rest, sum(amount) FILTER (WHERE kind = 'granted') AS granted,
+                COALESCE(sum(amount) FILTER (WHERE kind = 'adjusted'), 0) AS adjusted
+            FROM credits_credittransaction GROUP BY 1
+        )
+        SELECT format('grant %%s: %%s left of %%s, adjusted by %%s, but its transactions sum to %%s', credit.public_id,
+                credit.ledger_remaining, credit.initial_amount, credit.adjusted_amount, COALESCE(rest, 0)),
+            (credit.ledger_remaining, credit.initial_amount, credit.adjusted_amount)
+                    IS DISTINCT FROM (rest, granted, adjusted)
+                OR credit.ledger_remaining NOT BETWEEN 0 AND credit.initial_amount + credit.adjusted_amount
         FROM credits_creditgrant credit LEFT JOIN ledger ON ledger.grant_id = credit.id
         ORDER BY credit.id
         """,
@@ -109,33 +122,30 @@ def transactions_belong_to_their_grants_customer(at: datetime) -> Outcome:
 
 def settled_periods_burned_what_they_credited(at: datetime) -> Outcome:
     """Compare the credited units of each settled period with the units that its transactions burned, and included and
-    credited units with what was used."""
-    return _compare(
-        """
-        WITH burned AS (
-            SELECT period_id, -sum(amount) AS units FROM credits_credittransaction WHERE kind = 'burned' GROUP BY 1
-        )
-        SELECT format('period %%s: %%s units used, %%s included, %%s credited, but %%s burned', period.id,
-                COALESCE(settled_usage::text, 'unknown'), COALESCE(settled_included::text, 'unknown'),
-                COALESCE(settled_credited::text, 'unknown'), COALESCE(units, 0)),
-            (settled_credited = COALESCE(units, 0) AND settled_credited >= 0 AND settled_included >= 0
-                AND settled_included + settled_credited <= settled_usage) IS NOT TRUE
-        FROM plans_subscriptionperiod period LEFT JOIN burned ON burned.period_id = period.id
-        WHERE period.settled_at IS NOT NULL AND period.metric_id IS NOT NULL OR burned.period_id IS NOT NULL
-        ORDER BY period.id
-        """,
-        at,
-    )
+    credited units with what was used; each together with what was found later."""
+    return _compare(BURNED_WHAT_IS_CREDITED, at)
+
+
+def found_units_cost_their_price(at: datetime) -> Outcome:
+    """Compare what periods came to, together with what was found of them later, with the price of their charged units
+    where that is plain; and find gaps in the numbers of the differences."""
+    return _compare(FOUND_UNITS_COST_THEIR_PRICE, at)
+
+
+def found_usage_is_billed_once(at: datetime) -> Outcome:
+    """Compare each difference that was found of a settled period with the line that bills it, if it is billed. One that
+    comes to nothing may have no line."""
+    return _compare(FOUND_IS_BILLED_ONCE, at)
 
 
 _CHARGED = """
     line AS (
         SELECT period_id, sum(amount_cents) AS cents,
-            sum(CASE type WHEN 'usage' THEN quantity WHEN 'credit' THEN -quantity END) AS units
-        FROM billing_invoiceline WHERE type IN ('usage', 'credit') GROUP BY 1
+            sum(CASE type WHEN 'usage' THEN quantity WHEN 'credit' THEN -quantity ELSE 0 END) AS units
+        FROM billing_invoiceline WHERE type IN ('usage', 'credit', 'minimum', 'maximum') GROUP BY 1
     ), charged AS (
         SELECT period.id, settled_usage - settled_included - settled_credited AS units, component.unit_cost_cents,
-            invoice.status
+            component.model, component.divide_by, component.minimum_cents, component.maximum_cents, invoice.status
         FROM plans_subscriptionperiod period
         JOIN plans_subscriptionitem item ON item.id = period.item_id
         JOIN plans_pricecomponent component ON component.id = item.component_id
@@ -164,19 +174,42 @@ def settled_usage_is_included_credited_or_charged(at: datetime) -> Outcome:
 
 def charged_units_cost_their_price(at: datetime) -> Outcome:
     """Compare the lines of each settled period of a component with a plain unit price in money: their sum is the price
-    of the charged units, rounded once half away from zero. A skipped invoice charges nothing."""
+    of the charged units, rounded once half away from zero, within minimum and maximum. A skipped invoice charges
+    nothing."""
     return _compare(
         f"""
         WITH {_CHARGED}
         SELECT format('period %%s: %%s units at %%s minor units each, but its lines charge %%s', charged.id,
                 charged.units, charged.unit_cost_cents, COALESCE(line.cents, 0)),
-            round(charged.units * charged.unit_cost_cents) <> COALESCE(line.cents, 0)
+            LEAST(GREATEST(round(charged.units * charged.unit_cost_cents), charged.minimum_cents),
+                charged.maximum_cents) <> COALESCE(line.cents, 0)
         FROM charged LEFT JOIN line ON line.period_id = charged.id
-        WHERE charged.unit_cost_cents IS NOT NULL
+        WHERE charged.model = 'per_unit' AND charged.divide_by IS NULL
         ORDER BY charged.id
         """,
         at,
     )
+
+
+def settled_nets_equal_their_lines(at: datetime) -> Outcome:
+    """Compare what each settled, priced period came to with the sum of its lines, whatever its model; see
+    found_usage_is_billed_once for what was found later."""
+    return _compare(SETTLED_NET_IS_THE_SUM_OF_ITS_LINES, at)
+
+
+def burned_money_is_on_an_invoice(at: datetime) -> Outcome:
+    """Compare what monetary credits burned with the lines that take it off an invoice, both ways."""
+    return _compare(BURNED_MONEY_IS_ON_AN_INVOICE, at)
+
+
+def money_is_spread_over_lines(at: datetime) -> Outcome:
+    """Compare what monetary credits take off each invoice with what its lines say is paid of them."""
+    return _compare(INVOICE_SPREADS_WHAT_CREDITS_PAY, at)
+
+
+def kept_money_is_granted(at: datetime) -> Outcome:
+    """Compare what invoices came to below zero with the grants that keep it, both ways."""
+    return _compare(KEPT_MONEY_IS_GRANTED, at)
 
 
 def closed_periods_are_settled(at: datetime) -> Outcome:
@@ -289,7 +322,8 @@ def periods_follow_each_other(at: datetime) -> Outcome:
 
 
 def live_items_have_a_period_ahead(at: datetime) -> Outcome:
-    """Find live items without a stored period that starts later than `at`, where every due boundary is closed."""
+    """Find live items without a stored period that starts later than `at`, where every due boundary is closed and the
+    clock has no end."""
     return _compare(
         """
         SELECT format('item %%s of subscription %%s: its newest period starts at %%s, and none lies ahead', item.id,
@@ -298,7 +332,9 @@ def live_items_have_a_period_ahead(at: datetime) -> Outcome:
         FROM plans_subscriptionitem item
         JOIN plans_subscription subscription ON subscription.id = item.subscription_id
         LEFT JOIN plans_subscriptionperiod period ON period.item_id = item.id
+        LEFT JOIN plans_pricecomponent component ON component.id = item.component_id
         WHERE item.ended_at IS NULL AND subscription.ended_at IS NULL AND subscription.deleted_at IS NULL
+            AND component.recurrence_count IS NULL AND COALESCE(component.recurrence_until, '') = ''
             AND NOT EXISTS (
                 SELECT FROM plans_subscriptionperiod due WHERE due.subscription_id = item.subscription_id
                     AND due.closed_at IS NULL AND due.bill_at <= %(at)s
@@ -360,6 +396,29 @@ def paid_invoices_have_their_payment(at: datetime) -> Outcome:
     )
 
 
+def bought_packs_are_granted_when_paid(at: datetime) -> Outcome:
+    """Find packs on a paid invoice without the grant of what they hold, and packs that are granted but not paid."""
+    return _compare(
+        """
+        SELECT format('line %%s of invoice %%s, which is %%s: %%s packs of %%s, granted %%s', line.public_id,
+                COALESCE(invoice.number, invoice.public_id), status, line.quantity, pack.amount,
+                COALESCE(credit.initial_amount::text, 'nothing')),
+            CASE WHEN status = 'paid'
+                THEN (credit.source, credit.definition_id, credit.initial_amount)
+                    IS DISTINCT FROM ('topup', pack.definition_id, pack.amount * line.quantity)
+                ELSE credit.id IS NOT NULL
+            END
+        FROM billing_invoiceline line
+        JOIN billing_invoice invoice ON invoice.id = line.invoice_id
+        JOIN credits_topuppack pack ON pack.id = line.pack_id
+        LEFT JOIN credits_creditgrant credit ON credit.customer_id = invoice.customer_id
+            AND credit.reference_code = 'top_up:' || line.public_id
+        ORDER BY line.id
+        """,
+        at,
+    )
+
+
 def checkouts_come_to_their_end(at: datetime) -> Outcome:
     """Find checkouts that no sweep will ever look at again although something is left to do, those that are not done
     after eight days (Stripe keeps a hold for seven), and those after which the first invoice is neither paid nor on
@@ -390,6 +449,9 @@ INVARIANTS: Mapping[str, Invariant] = {
     "a settled period burned what it credited": settled_periods_burned_what_they_credited,
     "settled usage is included, credited or charged": settled_usage_is_included_credited_or_charged,
     "charged units cost their price": charged_units_cost_their_price,
+    "a settled period came to the sum of its lines": settled_nets_equal_their_lines,
+    "units found later cost their price": found_units_cost_their_price,
+    "usage found later is billed once": found_usage_is_billed_once,
     "a closed period is settled with its invoice": closed_periods_are_settled,
     "periods are settled in order": periods_are_settled_in_order,
     "an invoice is the sum of its lines": invoices_equal_their_lines,
@@ -399,6 +461,10 @@ INVARIANTS: Mapping[str, Invariant] = {
     "a live item has a period ahead": live_items_have_a_period_ahead,
     "invoice numbers have no gaps": invoice_numbers_have_no_gaps,
     "a paid invoice has its payment": paid_invoices_have_their_payment,
+    "burned money is on an invoice": burned_money_is_on_an_invoice,
+    "what credits of money pay is spread over lines": money_is_spread_over_lines,
+    "what an invoice keeps is granted": kept_money_is_granted,
+    "a bought pack is granted when it is paid": bought_packs_are_granted_when_paid,
     "a checkout comes to its end": checkouts_come_to_their_end,
 }
 

@@ -19,11 +19,13 @@ from billing.exchange import ChargeToMake, Paid
 from billing.models import Invoice
 from billing.services import checkout as checkout_rules
 from billing.services import close_periods as closing
-from billing.services import collect, finalize, inbox, send
+from billing.services import collect, finalize, inbox, late_usage, send
 from billing.services.park import park_customer, work_in_halves
+from credits.models import SubscriptionCredit
+from credits.services import refill as refilling
 from metering.services.attribute_events import attribute_events
 from metering.services.build_metrics import build_next_slice
-from plans.models import Subscription
+from plans.models import Subscription, SubscriptionPeriod
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,18 @@ def count(at: datetime) -> Swept:
     return swept
 
 
+def refill(at: datetime) -> Swept:
+    """Write the refills of credits that have a calendar of their own, until the next one of each lies ahead."""
+    return _in_chunks(
+        find=lambda: refilling.due_refills(at),
+        work=lambda keys: refilling.refill_credits(credits=keys, at=at),
+        customer_of=lambda key: SubscriptionCredit.objects.values_list("subscription__customer_id", flat=True).get(
+            pk=key
+        ),
+        at=at,
+    )
+
+
 def close(at: datetime) -> Swept:
     """Close boundaries that are due, each subscription's earliest first, until none is left."""
     return _in_chunks(
@@ -100,6 +114,16 @@ def finalize_drafts(at: datetime) -> Swept:
         find=lambda: finalize.drafts_to_finalize(at),
         work=lambda keys: finalize.finalize(invoices=keys, at=at),
         customer_of=lambda key: Invoice.objects.values_list("customer_id", flat=True).get(pk=key),
+        at=at,
+    )
+
+
+def look_for_late_usage(at: datetime) -> Swept:
+    """Find for the last time what periods differ by whose time for late usage is over, until none is left."""
+    return _in_chunks(
+        find=lambda: late_usage.windows_to_close(at),
+        work=lambda keys: late_usage.close_windows(periods=keys, at=at),
+        customer_of=lambda key: SubscriptionPeriod.objects.values_list("customer_id", flat=True).get(pk=key),
         at=at,
     )
 
@@ -223,8 +247,10 @@ def go_on_with_checkouts(at: datetime, keep_going: KeepGoing = _to_the_end) -> S
 BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "attribute": attribute,
     "count": count,
+    "refill": refill,
     "close": close,
     "finalize": finalize_drafts,
+    "late usage": look_for_late_usage,
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "checkout": go_on_with_checkouts,
@@ -235,7 +261,7 @@ STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
 
 
 def sweep_books() -> dict[str, int]:
-    """Attribute, count, close and finalize what is due now; scheduled every minute."""
+    """Attribute, count, refill, close, finalize and look for late usage as far as it is due; scheduled every minute."""
     return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items()}
 
 

@@ -1,15 +1,26 @@
 from django.urls import path
 
 from billing.api.checkout import CheckoutSessionView, PaymentInitView, PaymentStatusView
-from billing.api.invoices import InvoicesView, InvoiceView
+from billing.api.explain import LineExplanationView
+from billing.api.invoices import InvoicesView, InvoiceView, UpcomingInvoiceView
+from billing.api.late_usage import LateUsageView
 from billing.api.payments import PaymentMethodsView, PaymentMethodView, PaymentsView
+from billing.api.simulate import SimulateView
+from billing.api.top_ups import PackPurchaseView, PacksView, PackUpdateView
 
 urlpatterns = [
     path("customers/<str:identifier>/checkout-session", CheckoutSessionView.as_view()),
     path("public/payment-init", PaymentInitView.as_view()),
     path("public/payment-status/<str:intent_id>", PaymentStatusView.as_view()),
+    path("plans/<str:identifier>/simulate", SimulateView.as_view()),
+    path("credits/packs", PacksView.as_view()),
+    path("credits/packs/<str:pack_id>/update", PackUpdateView.as_view()),
+    path("credits/packs/<str:pack_id>/purchase", PackPurchaseView.as_view()),
+    path("late-usage", LateUsageView.as_view()),
     path("invoices", InvoicesView.as_view()),
+    path("invoices/upcoming", UpcomingInvoiceView.as_view()),
     path("invoices/<str:invoice_id>", InvoiceView.as_view()),
+    path("invoices/<str:invoice_id>/lines/<str:line_id>/explain", LineExplanationView.as_view()),
     path("payments", PaymentsView.as_view()),
     path("payment-methods", PaymentMethodsView.as_view()),
     path("payment-methods/<str:method_id>", PaymentMethodView.as_view()),

@@ -109,6 +109,13 @@ class ListInvoices(serializers.Serializer):
     offset = serializers.IntegerField(min_value=0, max_value=1_000_000, default=0)
 
 
+class AskUpcoming(serializers.Serializer):
+    """The query of GET /v1/invoices/upcoming."""
+
+    customerId = serializers.CharField()
+    subscriptionId = serializers.CharField(required=False)
+
+
 def invoice_body(invoice: Invoice, merchant_id: str) -> dict[str, Any]:
     """Shape an invoice as a row of the contract's list."""
     return {
@@ -140,7 +147,8 @@ def invoice_body(invoice: Invoice, merchant_id: str) -> dict[str, Any]:
         "originalInvoiceId": None,
         "cancellationOrCreditReason": None,
         "createdAt": invoice.created_at,
-        "updatedAt": invoice.updated_at,
+        # One that is not stored has never changed.
+        "updatedAt": invoice.updated_at or invoice.created_at,
         "customer": {"id": invoice.customer.public_id, "name": invoice.customer.name},
     }
 
@@ -165,7 +173,8 @@ def whole_invoice_body(
 
 
 def line_body(line: InvoiceLine) -> dict[str, Any]:
-    """Shape a line. `unitAmountCents` may have decimals: sub-cent prices are normal."""
+    """Shape a line. `unitAmountCents` may have decimals: sub-cent prices are normal. It is null where units do not all
+    cost the same. `monetaryCreditCents` is what credits of money pay of it; their own lines take that off the total."""
     return {
         "id": line.public_id,
         "type": line.type,
@@ -176,6 +185,7 @@ def line_body(line: InvoiceLine) -> dict[str, Any]:
         "quantity": line.quantity,
         "unitAmountCents": line.unit_amount_cents,
         "subtotalCents": line.amount_cents,
+        "monetaryCreditCents": line.monetary_credit_cents,
         "taxMetadata": None,
         "billingPeriodStart": line.billing_period_start_at,
         "billingPeriodEnd": line.billing_period_end_at,

@@ -210,12 +210,14 @@ UNFOLD: dict[str, Any] = {
                 "Usage": [("Events", "bolt", "metering_usageevent")],
                 "Credits": [
                     ("Definitions", "rule", "credits_creditdefinition"),
+                    ("Packs", "local_mall", "credits_topuppack"),
                     ("Grants", "redeem", "credits_creditgrant"),
                     ("Ledger", "menu_book", "credits_credittransaction"),
                 ],
                 "Invoices": [
                     ("Invoices", "receipt_long", "billing_invoice"),
                     ("Payments", "payments", "billing_payment"),
+                    ("Late usage", "history", "plans_subscriptionperiod"),
                 ],
                 "Developers": [("API keys", "key", "config_apikey")],
                 "System": [

@@ -171,7 +171,8 @@ WITH pair AS (
         id, ledger_remaining::text, priority, starts_at, ends_at, period_id, definition_id, rolled_from_id,
         -- A period's grant ends with it, so its rest rolls over, unless somebody ended the grant before.
         CASE WHEN rolls_over AND period_id IS NOT NULL AND (revoked_at IS NULL OR revoked_at > expires_at)
-            THEN json_build_array(rollover_cap::text, rollover_days) END, refill_number) ORDER BY starts_at, id) AS listed
+            THEN json_build_array(rollover_cap::text, rollover_days) END,
+        refill_number) ORDER BY starts_at, id) AS listed
     FROM grants GROUP BY 1, 2
 ), pieces AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(day, start_at, events, CASE metric.aggregation_type

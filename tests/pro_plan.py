@@ -11,6 +11,7 @@ from billing.services.finalize import drafts_to_finalize, finalize
 from credits.models import CreditDefinition
 from credits.services.definitions import create_definition
 from credits.services.positions import read_positions
+from credits.services.refill import due_refills, refill_credits
 from metering.events import NewEvent
 from metering.services.record_events import Outcome, record_events
 from plans.models import Customer, Feature, Metric, Plan, Price
@@ -111,8 +112,12 @@ def remaining(customer: Customer, metric: Metric, at: datetime) -> Decimal:
 
 
 def sweep(at: datetime) -> None:
-    """Close and finalize until nothing is due at `at`."""
-    while close_periods(subscriptions=due_subscriptions(at), at=at) or finalize(invoices=drafts_to_finalize(at), at=at):
+    """Refill, close and finalize until nothing is due at `at`."""
+    while (
+        refill_credits(credits=due_refills(at), at=at)
+        or close_periods(subscriptions=due_subscriptions(at), at=at)
+        or finalize(invoices=drafts_to_finalize(at), at=at)
+    ):
         pass
 
 

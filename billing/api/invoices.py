@@ -1,12 +1,16 @@
 """The doors of /v1/invoices."""
 
+from collections.abc import Sequence
+
+from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing.api.payments import with_names
-from billing.models import Invoice, Payment
-from billing.words import ListInvoices, invoice_body, whole_invoice_body
+from billing.models import Invoice, InvoiceLine, InvoiceStatus, Payment
+from billing.services.upcoming import draft_as_it_stands, upcoming_invoice
+from billing.words import AskUpcoming, ListInvoices, invoice_body, whole_invoice_body
 from plans.query import boolean_parameter
 from plans.refusals import NotFound
 from plans.serializers.reading import read
@@ -42,8 +46,21 @@ class InvoicesView(APIView):
         )
 
 
+class UpcomingInvoiceView(APIView):
+    """GET /v1/invoices/upcoming: what would be billed if the period closed now."""
+
+    scope = "invoices"
+
+    def get(self, request: Request) -> Response:
+        query = read(AskUpcoming, request.query_params)
+        external = boolean_parameter(request.query_params, "isExtCustId")
+        customer = find_customer(query["customerId"], external=external)
+        tried = upcoming_invoice(customer=customer, subscription=query.get("subscriptionId"), at=timezone.now())
+        return Response({"invoice": whole_invoice_body(tried.invoice, tried.lines, [], find_merchant_id())})
+
+
 class InvoiceView(APIView):
-    """GET /v1/invoices/{id}: with lines and payments."""
+    """GET /v1/invoices/{id}: with lines and payments; those of a draft are what they would be now."""
 
     scope = "invoices"
 
@@ -56,6 +73,11 @@ class InvoiceView(APIView):
         )
         if invoice is None:
             raise InvoiceNotFound("Invoice not found")
-        lines = invoice.lines.select_related("component", "metric", "grant")
+        lines: Sequence[InvoiceLine]
+        if invoice.status == InvoiceStatus.DRAFT:
+            tried = draft_as_it_stands(draft=invoice, at=timezone.now())
+            invoice, lines = tried.invoice, tried.lines
+        else:
+            lines = list(invoice.lines.select_related("component", "metric", "grant"))
         payments = with_names(Payment.objects.filter(invoice=invoice))
-        return Response({"invoice": whole_invoice_body(invoice, list(lines), list(payments), find_merchant_id())})
+        return Response({"invoice": whole_invoice_body(invoice, lines, list(payments), find_merchant_id())})

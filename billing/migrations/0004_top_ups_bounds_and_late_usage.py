@@ -16,76 +16,145 @@ WHERE item.id = period.item_id AND item.component_id IS NOT NULL
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('billing', '0003_checkouts_and_sending_paid_invoices'),
-        ('credits', '0004_terms_sold_money_and_differences'),
-        ('plans', '0003_price_models_and_settled_net'),
+        ("billing", "0003_checkouts_and_sending_paid_invoices"),
+        ("credits", "0004_terms_sold_money_and_differences"),
+        ("plans", "0003_price_models_and_settled_net"),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='invoiceline',
-            name='period_is_billed_once_per_grant',
+            model_name="invoiceline",
+            name="period_is_billed_once_per_grant",
         ),
         migrations.RemoveConstraint(
-            model_name='invoiceline',
-            name='line_sign_fits_its_type',
+            model_name="invoiceline",
+            name="line_sign_fits_its_type",
         ),
         migrations.AddField(
-            model_name='invoiceline',
-            name='credit_transaction',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='invoice_line', to='credits.credittransaction'),
+            model_name="invoiceline",
+            name="credit_transaction",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="invoice_line",
+                to="credits.credittransaction",
+            ),
         ),
         migrations.AddField(
-            model_name='invoiceline',
-            name='difference',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='invoice_line', to='credits.usagedifference'),
+            model_name="invoiceline",
+            name="difference",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="invoice_line",
+                to="credits.usagedifference",
+            ),
         ),
         migrations.AddField(
-            model_name='invoiceline',
-            name='monetary_credit_cents',
+            model_name="invoiceline",
+            name="monetary_credit_cents",
             field=models.BigIntegerField(default=0),
         ),
         migrations.AddField(
-            model_name='invoiceline',
-            name='pack',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.topuppack'),
+            model_name="invoiceline",
+            name="pack",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="credits.topuppack",
+            ),
         ),
         migrations.AlterField(
-            model_name='invoice',
-            name='kind',
-            field=models.CharField(choices=[('cycle', 'Cycle'), ('top_up', 'Top Up')], max_length=16),
+            model_name="invoice",
+            name="kind",
+            field=models.CharField(choices=[("cycle", "Cycle"), ("top_up", "Top Up")], max_length=16),
         ),
         migrations.AlterField(
-            model_name='invoiceline',
-            name='type',
-            field=models.CharField(choices=[('fixed', 'Fixed'), ('per_unit', 'Per Unit'), ('usage', 'Usage'), ('credit', 'Credit'), ('minimum', 'Minimum'), ('maximum', 'Maximum'), ('late_usage', 'Late Usage'), ('top_up', 'Top Up'), ('refund', 'Refund')], max_length=16),
+            model_name="invoiceline",
+            name="type",
+            field=models.CharField(
+                choices=[
+                    ("fixed", "Fixed"),
+                    ("per_unit", "Per Unit"),
+                    ("usage", "Usage"),
+                    ("credit", "Credit"),
+                    ("minimum", "Minimum"),
+                    ("maximum", "Maximum"),
+                    ("late_usage", "Late Usage"),
+                    ("top_up", "Top Up"),
+                    ("refund", "Refund"),
+                ],
+                max_length=16,
+            ),
         ),
         migrations.AlterField(
-            model_name='invoiceline',
-            name='unit_amount_cents',
+            model_name="invoiceline",
+            name="unit_amount_cents",
             field=models.DecimalField(blank=True, decimal_places=12, max_digits=30, null=True),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.UniqueConstraint(condition=models.Q(('period__isnull', False)), fields=('period', 'type', 'grant', 'difference'), name='period_is_billed_once_per_grant', nulls_distinct=False),
+            model_name="invoiceline",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("period__isnull", False)),
+                fields=("period", "type", "grant", "difference"),
+                name="period_is_billed_once_per_grant",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount_cents__lte', 0), ('type__in', ['credit', 'maximum'])), ('type', 'late_usage'), models.Q(models.Q(('type__in', ['credit', 'maximum', 'late_usage']), _negated=True), ('amount_cents__gte', 0)), _connector='OR'), name='line_sign_fits_its_type'),
+            model_name="invoiceline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount_cents__lte", 0), ("type__in", ["credit", "maximum"])),
+                    ("type", "late_usage"),
+                    models.Q(
+                        models.Q(("type__in", ["credit", "maximum", "late_usage"]), _negated=True),
+                        ("amount_cents__gte", 0),
+                    ),
+                    _connector="OR",
+                ),
+                name="line_sign_fits_its_type",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.CheckConstraint(condition=models.Q(('monetary_credit_cents', 0), models.Q(('monetary_credit_cents__gt', 0), ('monetary_credit_cents__lte', models.F('amount_cents'))), _connector='OR'), name='line_is_credited_no_more_than_it_charges'),
+            model_name="invoiceline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("monetary_credit_cents", 0),
+                    models.Q(
+                        ("monetary_credit_cents__gt", 0), ("monetary_credit_cents__lte", models.F("amount_cents"))
+                    ),
+                    _connector="OR",
+                ),
+                name="line_is_credited_no_more_than_it_charges",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('difference__isnull', False), ('type', 'late_usage')), models.Q(models.Q(('type', 'late_usage'), _negated=True), ('difference', None)), _connector='OR'), name='late_usage_line_says_what_was_found'),
+            model_name="invoiceline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("difference__isnull", False), ("type", "late_usage")),
+                    models.Q(models.Q(("type", "late_usage"), _negated=True), ("difference", None)),
+                    _connector="OR",
+                ),
+                name="late_usage_line_says_what_was_found",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('pack__isnull', False), ('type', 'top_up')), models.Q(models.Q(('type', 'top_up'), _negated=True), ('pack', None)), _connector='OR'), name='top_up_line_says_what_was_bought'),
+            model_name="invoiceline",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("pack__isnull", False), ("type", "top_up")),
+                    models.Q(models.Q(("type", "top_up"), _negated=True), ("pack", None)),
+                    _connector="OR",
+                ),
+                name="top_up_line_says_what_was_bought",
+            ),
         ),
         migrations.RunSQL(NOTE_WHAT_PERIODS_CAME_TO, migrations.RunSQL.noop),
     ]

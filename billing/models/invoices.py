@@ -134,8 +134,8 @@ class Invoice(models.Model):
 
 
 class LineType(models.TextChoices):
-    """`minimum` and `maximum` bring a component's net to its bounds, `late_usage` is what was found of an earlier period,
-    `top_up` a pack, and `refund` keeps as credit what would make the invoice negative."""
+    """`minimum` and `maximum` bring a component's net to its bounds, `late_usage` is what was found of an earlier
+    period, `top_up` a pack, and `refund` keeps as credit what would make the invoice negative."""
 
     FIXED = "fixed"
     PER_UNIT = "per_unit"

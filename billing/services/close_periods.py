@@ -48,7 +48,7 @@ def close_subscriptions(subscriptions: Sequence[Subscription], *, at: datetime) 
         if not due[period.subscription_id] or due[period.subscription_id][0].bill_at == period.bill_at:
             due[period.subscription_id].append(period)
     invoices = Invoice.objects.bulk_create(
-        [_draft(by_key[key], periods, at) for key, periods in due.items()], batch_size=500
+        [draft_of(by_key[key], periods, at) for key, periods in due.items()], batch_size=500
     )
     SubscriptionPeriod.objects.filter(pk__in=[period.pk for periods in due.values() for period in periods]).update(
         closed_at=at
@@ -58,8 +58,9 @@ def close_subscriptions(subscriptions: Sequence[Subscription], *, at: datetime) 
     return invoices
 
 
-def _draft(subscription: Subscription, periods: Sequence[SubscriptionPeriod], at: datetime) -> Invoice:
-    """Make the draft of one boundary. Usage waits out the grace time for late events; fees alone do not."""
+def draft_of(subscription: Subscription, periods: Sequence[SubscriptionPeriod], at: datetime) -> Invoice:
+    """Make the draft of one boundary; it is not stored yet. Usage waits out the grace time for late events, fees alone
+    do not."""
     closes_at = periods[0].bill_at
     has_usage = any(period.metric_id is not None for period in periods)
     grace = timedelta(hours=settings.INVOICE_GRACE_HOURS if has_usage else 0)

@@ -1,8 +1,10 @@
 from datetime import datetime
 
-from django.db.models import Min, QuerySet
+from django.db.models import F, Min, QuerySet
 
 from billing.models import Checkout, Invoice, InvoiceStatus, PaymentMethodStatus, StripeInbox
+from billing.services.late_usage import open_windows, window
+from credits.models import SubscriptionCredit
 from plans.models import SubscriptionPeriod
 
 
@@ -27,7 +29,12 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
             ),
             "bill_at",
         ),
+        (
+            SubscriptionCredit.objects.filter(subscription__customer__parked_at__isnull=True).exclude(refill_rrule=""),
+            "refilled_until",
+        ),
         (Invoice.objects.filter(status=InvoiceStatus.DRAFT, customer__parked_at__isnull=True), "finalize_at"),
+        (open_windows().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
         (StripeInbox.objects.filter(processed_at__isnull=True), "process_at"),
     ]
 

@@ -1,18 +1,20 @@
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
+from itertools import chain
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, Min, OuterRef
 
-from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType
+from billing.composition import Billable, compose, note_nets
+from billing.models import Invoice, InvoiceLine, InvoiceStatus
+from billing.services.late_usage import bill_differences
+from billing.services.quantities import billed_quantities
 from billing.stripe_amounts import is_chargeable
-from credits.models import CreditGrant
-from credits.rating import RatedUsage, rate
-from credits.services.settle import SettledUsage, settle_periods
-from plans.models import ComponentKind, PriceComponent, SubscriptionPeriod
-from plans.money import grouped_number
+from credits.models import CreditGrant, SubscriptionCredit
+from credits.services.settle import settle_periods
+from credits.services.spend_money import Purse, book_purses, lock_money, open_purses
+from plans.models import SubscriptionPeriod
 
 CHUNK = 200
 PAYMENT_TERM = timedelta(0)
@@ -22,13 +24,17 @@ def drafts_to_finalize(at: datetime, *, limit: int = CHUNK) -> list[int]:
     """Find drafts whose grace time is over and which are the next of their customer.
 
     Settlement goes in order of period ends, so a draft waits while its customer has an earlier one, or an earlier
-    boundary that is not closed yet; and while the events of a metric that it bills are still being counted.
+    boundary that is not closed yet; while a refill is not written that its usage may burn; and while the events of a
+    metric that it bills are still being counted.
     """
     earlier_draft = Invoice.objects.filter(
         customer=OuterRef("customer"), status=InvoiceStatus.DRAFT, closes_at__lt=OuterRef("closes_at")
     )
     earlier_boundary = SubscriptionPeriod.objects.filter(
         customer=OuterRef("customer"), closed_at__isnull=True, bill_at__lt=OuterRef("closes_at")
+    )
+    unwritten_refill = SubscriptionCredit.objects.filter(
+        subscription__customer=OuterRef("customer"), refilled_until__lt=OuterRef("closes_at")
     )
     still_counted = SubscriptionPeriod.objects.filter(
         subscription=OuterRef("subscription"),
@@ -38,7 +44,7 @@ def drafts_to_finalize(at: datetime, *, limit: int = CHUNK) -> list[int]:
     )
     return list(
         Invoice.objects.to_finalize(at)
-        .filter(~Exists(earlier_draft), ~Exists(earlier_boundary), ~Exists(still_counted))
+        .filter(~Exists(earlier_draft), ~Exists(earlier_boundary), ~Exists(unwritten_refill), ~Exists(still_counted))
         .order_by("finalize_at", "pk")
         .values_list("pk", flat=True)[:limit]
     )
@@ -61,27 +67,74 @@ def finalize_invoices(drafts: Sequence[Invoice], *, at: datetime) -> int:
     The caller holds the drafts' locks. A draft on which no line has an amount becomes `skipped`: there is nothing to
     bill, but its periods are settled all the same.
     """
-    periods = _billed_periods(drafts)
-    settled = settle_periods(at=at, periods=[period for batch in periods.values() for period in batch])
-    grants = CreditGrant.objects.select_related("definition").in_bulk(
-        {grant for usage in settled.values() for grant in usage.by_grant}
+    if not drafts:
+        return 0
+    periods = billed_periods(drafts)
+    gathered = [period for batch in periods.values() for period in batch]
+    usage = settle_periods(at=at, periods=gathered)
+    differences = bill_differences(drafts, at=at)
+    customers = {draft.customer_id for draft in drafts}
+    lock_money(customers)
+    billable = Billable(
+        usage=usage,
+        quantities=billed_quantities(gathered),
+        grants=CreditGrant.objects.select_related("definition").in_bulk(
+            {grant for one in usage.values() for grant in one.by_grant}
+        ),
+        differences=differences,
+        purses=open_purses(customers),
     )
-    lines = []
-    for draft in drafts:
-        batch = [
-            line for period in periods[draft.pk] for line in _lines_of(draft, period, settled.get(period.pk), grants)
-        ]
-        _total(draft, batch, at)
-        if draft.status != InvoiceStatus.SKIPPED:
-            for position, line in enumerate(batch, start=1):
-                line.position = position
-            lines += batch
+    lines: list[InvoiceLine] = []
+    for draft in sorted(drafts, key=lambda draft: (draft.closes_at, draft.pk)):
+        composed = compose(draft, periods[draft.pk], billable, at=at)
+        note_nets(periods[draft.pk], composed)
+        _close_draft(draft, composed, at)
+        lines += composed
+    _expire_money(billable.purses, drafts, at)
+    _store(drafts, gathered, lines, billable.purses.values())
+    return len(drafts)
+
+
+def _expire_money(purses: Mapping[int, Purse], drafts: Sequence[Invoice], at: datetime) -> None:
+    """Let the rest of monetary grants expire that ended before anything which the customer's bills to come look at."""
+    latest = max(draft.closes_at for draft in drafts)
+    ended = [customer for customer, purse in purses.items() if purse.expired(latest)]
+    looked_at = _earliest_to_come(ended, drafts) if ended else {}
+    for customer in ended:
+        purses[customer].expire(purses[customer].expired(looked_at.get(customer, latest)), at=at)
+
+
+def _earliest_to_come(customers: Sequence[int], done: Sequence[Invoice]) -> dict[int, datetime]:
+    """The earliest instant of each customer at which a monetary grant had to be active to pay for a bill to come: the
+    start of usage that is not settled, or a close."""
+    periods = SubscriptionPeriod.objects.filter(customer__in=customers, subscription__ended_at__isnull=True)
+    drafts = Invoice.objects.filter(customer__in=customers, status=InvoiceStatus.DRAFT).exclude(
+        pk__in=[draft.pk for draft in done]
+    )
+    found = [
+        periods.filter(settled_at=None, metric__isnull=False, item__component__isnull=False).values_list(
+            "customer", Min("start_at")
+        ),
+        periods.filter(closed_at=None).values_list("customer", Min("bill_at")),
+        drafts.values_list("customer", Min("closes_at")),
+    ]
+    earliest: dict[int, datetime] = {}
+    for customer, instant in chain.from_iterable(found):
+        earliest[customer] = min(instant, earliest.get(customer, instant))
+    return earliest
+
+
+def _store(
+    drafts: Sequence[Invoice],
+    periods: Iterable[SubscriptionPeriod],
+    lines: Sequence[InvoiceLine],
+    purses: Iterable[Purse],
+) -> None:
     SubscriptionPeriod.objects.bulk_update(
-        [period for batch in periods.values() for period in batch if period.pk in settled],
-        ["settled_net_cents"],
-        batch_size=500,
+        [period for period in periods if period.settled_net_cents is not None], ["settled_net_cents"], batch_size=500
     )
-    _number([draft for draft in drafts if draft.status != InvoiceStatus.SKIPPED])
+    book_purses(purses)
+    number_invoices([draft for draft in drafts if draft.status != InvoiceStatus.SKIPPED])
     # The lines come first: from the moment an invoice is issued, a trigger refuses any change of them.
     InvoiceLine.objects.bulk_create(lines, batch_size=1000)
     Invoice.objects.bulk_update(
@@ -89,10 +142,9 @@ def finalize_invoices(drafts: Sequence[Invoice], *, at: datetime) -> int:
         ["status", "number", "finalized_at", "due_at", "paid_at", "subtotal_cents", "total_cents", "send_at"],
         batch_size=500,
     )
-    return len(drafts)
 
 
-def _billed_periods(drafts: Sequence[Invoice]) -> dict[int, list[SubscriptionPeriod]]:
+def billed_periods(drafts: Sequence[Invoice]) -> dict[int, list[SubscriptionPeriod]]:
     """The periods that each draft bills, those that its close gathered, in the order of the price's components."""
     by_close = {(draft.subscription_id, draft.closes_at): draft.pk for draft in drafts}
     found: dict[int, list[SubscriptionPeriod]] = defaultdict(list)
@@ -102,7 +154,7 @@ def _billed_periods(drafts: Sequence[Invoice]) -> dict[int, list[SubscriptionPer
             bill_at__in={draft.closes_at for draft in drafts},
             closed_at__isnull=False,
         )
-        .select_related("item__component")
+        .select_related("item__component__price", "customer")
         .order_by(F("item__component__position").asc(nulls_last=True), "item_id")
     )
     for period in periods:
@@ -112,95 +164,9 @@ def _billed_periods(drafts: Sequence[Invoice]) -> dict[int, list[SubscriptionPer
     return found
 
 
-def _lines_of(
-    draft: Invoice, period: SubscriptionPeriod, usage: SettledUsage | None, grants: dict[int, CreditGrant]
-) -> list[InvoiceLine]:
-    component = period.item.component
-    if component is None:
-        return []
-    if component.kind == ComponentKind.FIXED:
-        return _fee_lines(draft, period, component)
-    assert usage is not None
-    hidden = {key for key in usage.by_grant if not grants[key].definition.billing_visible}
-    rated = rate(
-        component.charge(draft.currency),
-        used=usage.used,
-        included=usage.included,
-        free=usage.free,
-        by_grant=usage.by_grant,
-        hidden=hidden,
-    )
-    period.settled_net_cents = rated.net_cents
-    return _usage_lines(draft, period, component, rated, grants) if usage.used > 0 else []
-
-
-def _fee_lines(draft: Invoice, period: SubscriptionPeriod, component: PriceComponent) -> list[InvoiceLine]:
-    if not component.amount_cents:
-        return []
-    return [
-        InvoiceLine(
-            invoice=draft,
-            type=LineType.FIXED,
-            component=component,
-            period=period,
-            description=component.title,
-            quantity=Decimal(1),
-            unit_amount_cents=Decimal(component.amount_cents),
-            amount_cents=component.amount_cents,
-            billing_period_start_at=period.start_at,
-            billing_period_end_at=period.end_at,
-        )
-    ]
-
-
-def _usage_lines(
-    draft: Invoice,
-    period: SubscriptionPeriod,
-    component: PriceComponent,
-    rated: RatedUsage,
-    grants: dict[int, CreditGrant],
-) -> list[InvoiceLine]:
-    assert draft.period_start_at is not None
-    common = {
-        "invoice": draft,
-        "component": component,
-        "metric_id": period.metric_id,
-        "period": period,
-        "billing_period_start_at": draft.period_start_at,
-        "billing_period_end_at": draft.period_end_at,
-        "usage_period_start_at": period.start_at,
-        "usage_period_end_at": period.end_at,
-    }
-    charge = component.charge(draft.currency)
-    unit_cost = charge.unit_cost_cents if charge.is_plain else None
-    included = rated.used - rated.line_units
-    note = f" ({grouped_number(rated.used)} used, {grouped_number(included)} included)" if included else ""
-    usage = InvoiceLine(
-        type=LineType.USAGE,
-        description=component.title + note,
-        quantity=rated.line_units,
-        unit_amount_cents=unit_cost,
-        amount_cents=rated.line_cents,
-        **common,
-    )
-    credits = [
-        InvoiceLine(
-            type=LineType.CREDIT,
-            grant=grants[credit.grant],
-            description=grants[credit.grant].definition.billing_description or grants[credit.grant].definition.name,
-            quantity=credit.units,
-            unit_amount_cents=None if unit_cost is None else -unit_cost,
-            amount_cents=credit.amount_cents,
-            **common,
-        )
-        for credit in rated.credits
-    ]
-    return [usage, *credits]
-
-
-def _total(draft: Invoice, lines: Sequence[InvoiceLine], at: datetime) -> None:
+def _close_draft(draft: Invoice, lines: Sequence[InvoiceLine], at: datetime) -> None:
     """Set a draft's amounts and the state that follows from them."""
-    if not any(line.amount_cents for line in lines):
+    if not lines:
         draft.status = InvoiceStatus.SKIPPED
         return
     draft.subtotal_cents = draft.total_cents = sum(line.amount_cents for line in lines)
@@ -214,7 +180,7 @@ def _total(draft: Invoice, lines: Sequence[InvoiceLine], at: datetime) -> None:
         draft.send_at = at if is_chargeable(draft.total_cents, draft.currency) else None
 
 
-def _number(invoices: Sequence[Invoice]) -> None:
+def number_invoices(invoices: Sequence[Invoice]) -> None:
     """Give invoices the next numbers of their customers, without gaps: a number is taken only with its invoice."""
     for invoice in sorted(invoices, key=lambda invoice: (invoice.customer_id, invoice.closes_at, invoice.pk)):
         with connection.cursor() as cursor:

@@ -25,281 +25,417 @@ ORDER BY subscription.id, definition.id
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('credits', '0003_reservations'),
-        ('plans', '0003_price_models_and_settled_net'),
+        ("credits", "0003_reservations"),
+        ("plans", "0003_price_models_and_settled_net"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='SubscriptionCredit',
+            name="SubscriptionCredit",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('default_amount', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('refill_amount', models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True)),
-                ('expiry_days', models.PositiveIntegerField(blank=True, null=True)),
-                ('refill_rrule', models.CharField(blank=True, max_length=200)),
-                ('renew_on_billing', models.BooleanField(default=False)),
-                ('priority', models.IntegerField(blank=True, null=True)),
-                ('rolls_over', models.BooleanField(default=False)),
-                ('rollover_cap', models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True)),
-                ('rollover_days', models.PositiveIntegerField(blank=True, null=True)),
-                ('refilled_until', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("default_amount", models.DecimalField(decimal_places=6, max_digits=24)),
+                ("refill_amount", models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True)),
+                ("expiry_days", models.PositiveIntegerField(blank=True, null=True)),
+                ("refill_rrule", models.CharField(blank=True, max_length=200)),
+                ("renew_on_billing", models.BooleanField(default=False)),
+                ("priority", models.IntegerField(blank=True, null=True)),
+                ("rolls_over", models.BooleanField(default=False)),
+                ("rollover_cap", models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True)),
+                ("rollover_days", models.PositiveIntegerField(blank=True, null=True)),
+                ("refilled_until", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField()),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='TopUpPack',
+            name="TopUpPack",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', models.CharField(default=functools.partial(plans.ids.new_public_id, *('pack_',), **{}), editable=False, max_length=48, unique=True, verbose_name='id')),
-                ('name', models.CharField(max_length=200)),
-                ('amount', models.DecimalField(decimal_places=6, max_digits=24)),
-                ('price_cents', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField()),
-                ('updated_at', models.DateTimeField(auto_now=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "public_id",
+                    models.CharField(
+                        default=functools.partial(plans.ids.new_public_id, *("pack_",), **{}),
+                        editable=False,
+                        max_length=48,
+                        unique=True,
+                        verbose_name="id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=200)),
+                ("amount", models.DecimalField(decimal_places=6, max_digits=24)),
+                ("price_cents", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField()),
+                ("updated_at", models.DateTimeField(auto_now=True)),
             ],
         ),
         migrations.CreateModel(
-            name='UsageDifference',
+            name="UsageDifference",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('found_at', models.DateTimeField()),
-                ('usage', models.DecimalField(decimal_places=6, max_digits=38)),
-                ('included', models.DecimalField(decimal_places=6, max_digits=38)),
-                ('credited', models.DecimalField(decimal_places=6, max_digits=38)),
-                ('events', models.BigIntegerField(blank=True, null=True)),
-                ('net_cents', models.BigIntegerField()),
-                ('billed_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("found_at", models.DateTimeField()),
+                ("usage", models.DecimalField(decimal_places=6, max_digits=38)),
+                ("included", models.DecimalField(decimal_places=6, max_digits=38)),
+                ("credited", models.DecimalField(decimal_places=6, max_digits=38)),
+                ("events", models.BigIntegerField(blank=True, null=True)),
+                ("net_cents", models.BigIntegerField()),
+                ("billed_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.RemoveConstraint(
-            model_name='creditdefinition',
-            name='definition_amount_is_positive',
+            model_name="creditdefinition",
+            name="definition_amount_is_positive",
         ),
         migrations.RemoveConstraint(
-            model_name='creditdefinition',
-            name='definition_refill_is_positive',
+            model_name="creditdefinition",
+            name="definition_refill_is_positive",
         ),
         migrations.RemoveConstraint(
-            model_name='creditgrant',
-            name='definition_grants_once_a_subscription',
+            model_name="creditgrant",
+            name="definition_grants_once_a_subscription",
         ),
         migrations.RemoveConstraint(
-            model_name='creditgrant',
-            name='grant_remaining_is_between_zero_and_granted',
+            model_name="creditgrant",
+            name="grant_remaining_is_between_zero_and_granted",
         ),
         migrations.RemoveConstraint(
-            model_name='credittransaction',
-            name='grant_moves_once_a_period_and_kind',
+            model_name="credittransaction",
+            name="grant_moves_once_a_period_and_kind",
         ),
         migrations.RemoveConstraint(
-            model_name='credittransaction',
-            name='transaction_sign_fits_its_kind',
+            model_name="credittransaction",
+            name="transaction_sign_fits_its_kind",
         ),
         migrations.AddField(
-            model_name='creditdefinition',
-            name='currency',
+            model_name="creditdefinition",
+            name="currency",
             field=models.CharField(blank=True, max_length=3),
         ),
         migrations.AddField(
-            model_name='creditdefinition',
-            name='refill_rrule',
+            model_name="creditdefinition",
+            name="refill_rrule",
             field=models.CharField(blank=True, max_length=200),
         ),
         migrations.AddField(
-            model_name='creditdefinition',
-            name='rollover_cap',
+            model_name="creditdefinition",
+            name="rollover_cap",
             field=models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True),
         ),
         migrations.AddField(
-            model_name='creditdefinition',
-            name='rollover_days',
+            model_name="creditdefinition",
+            name="rollover_days",
             field=models.PositiveIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='creditdefinition',
-            name='rolls_over',
+            model_name="creditdefinition",
+            name="rolls_over",
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='adjusted_amount',
+            model_name="creditgrant",
+            name="adjusted_amount",
             field=models.DecimalField(decimal_places=6, default=0, max_digits=24),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='currency',
+            model_name="creditgrant",
+            name="currency",
             field=models.CharField(blank=True, max_length=3),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='refill_number',
+            model_name="creditgrant",
+            name="refill_number",
             field=models.PositiveIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='rolled_from',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='rolled_into', to='credits.creditgrant'),
+            model_name="creditgrant",
+            name="rolled_from",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="rolled_into",
+                to="credits.creditgrant",
+            ),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='rollover_cap',
+            model_name="creditgrant",
+            name="rollover_cap",
             field=models.DecimalField(blank=True, decimal_places=6, max_digits=24, null=True),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='rollover_days',
+            model_name="creditgrant",
+            name="rollover_days",
             field=models.PositiveIntegerField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='creditgrant',
-            name='rolls_over',
+            model_name="creditgrant",
+            name="rolls_over",
             field=models.BooleanField(default=False),
         ),
         migrations.AlterField(
-            model_name='creditdefinition',
-            name='metric',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='credit_definitions', to='plans.metric'),
+            model_name="creditdefinition",
+            name="metric",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="credit_definitions",
+                to="plans.metric",
+            ),
         ),
         migrations.AlterField(
-            model_name='creditgrant',
-            name='metric',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.metric'),
+            model_name="creditgrant",
+            name="metric",
+            field=models.ForeignKey(
+                blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.metric"
+            ),
         ),
         migrations.AlterField(
-            model_name='credittransaction',
-            name='kind',
-            field=models.CharField(choices=[('granted', 'Granted'), ('burned', 'Burned'), ('expired', 'Expired'), ('revoked', 'Revoked'), ('adjusted', 'Adjusted'), ('returned', 'Returned')], max_length=16),
+            model_name="credittransaction",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("granted", "Granted"),
+                    ("burned", "Burned"),
+                    ("expired", "Expired"),
+                    ("revoked", "Revoked"),
+                    ("adjusted", "Adjusted"),
+                    ("returned", "Returned"),
+                ],
+                max_length=16,
+            ),
         ),
         migrations.AddIndex(
-            model_name='creditgrant',
-            index=models.Index(condition=models.Q(('ledger_remaining__gt', 0), ('metric', None)), fields=['customer', 'currency'], name='grant_of_money'),
+            model_name="creditgrant",
+            index=models.Index(
+                condition=models.Q(("ledger_remaining__gt", 0), ("metric", None)),
+                fields=["customer", "currency"],
+                name="grant_of_money",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('default_amount__gt', 0)), name='creditdefinition_amount_is_positive'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("default_amount__gt", 0)), name="creditdefinition_amount_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('refill_amount', None), ('refill_amount__gt', 0), _connector='OR'), name='creditdefinition_refill_is_positive'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("refill_amount", None), ("refill_amount__gt", 0), _connector="OR"),
+                name="creditdefinition_refill_is_positive",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(('renew_on_billing', False), ('refill_rrule', ''), _connector='OR'), name='creditdefinition_renews_in_one_way'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("renew_on_billing", False), ("refill_rrule", ""), _connector="OR"),
+                name="creditdefinition_renews_in_one_way",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rollover_cap', None), ('rollover_days', None), ('rolls_over', False)), models.Q(('expiry_days', None), ('renew_on_billing', True), ('rolls_over', True)), _connector='OR'), name='creditdefinition_rolls_over_what_renews'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("rollover_cap", None), ("rollover_days", None), ("rolls_over", False)),
+                    models.Q(("expiry_days", None), ("renew_on_billing", True), ("rolls_over", True)),
+                    _connector="OR",
+                ),
+                name="creditdefinition_rolls_over_what_renews",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditdefinition',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('application_type', 'usage'), ('currency', ''), ('metric__isnull', False)), models.Q(('application_type', 'monetary'), ('metric', None), models.Q(('currency', ''), _negated=True)), _connector='OR'), name='definition_counts_units_or_money'),
+            model_name="creditdefinition",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("application_type", "usage"), ("currency", ""), ("metric__isnull", False)),
+                    models.Q(
+                        ("application_type", "monetary"), ("metric", None), models.Q(("currency", ""), _negated=True)
+                    ),
+                    _connector="OR",
+                ),
+                name="definition_counts_units_or_money",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.UniqueConstraint(condition=models.Q(('period', None), ('rolled_from', None), ('subscription__isnull', False)), fields=('definition', 'subscription', 'refill_number'), name='definition_grants_once_a_subscription', nulls_distinct=False),
+            model_name="creditgrant",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("period", None), ("rolled_from", None), ("subscription__isnull", False)),
+                fields=("definition", "subscription", "refill_number"),
+                name="definition_grants_once_a_subscription",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.CheckConstraint(condition=models.Q(('ledger_remaining__gte', 0), ('ledger_remaining__lte', django.db.models.expressions.CombinedExpression(models.F('initial_amount'), '+', models.F('adjusted_amount')))), name='grant_remaining_is_between_zero_and_granted'),
+            model_name="creditgrant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("ledger_remaining__gte", 0),
+                    (
+                        "ledger_remaining__lte",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("initial_amount"), "+", models.F("adjusted_amount")
+                        ),
+                    ),
+                ),
+                name="grant_remaining_is_between_zero_and_granted",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditgrant',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('currency', ''), ('metric__isnull', False)), models.Q(('metric', None), models.Q(('currency', ''), _negated=True)), _connector='OR'), name='grant_holds_units_or_money'),
+            model_name="creditgrant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("currency", ""), ("metric__isnull", False)),
+                    models.Q(("metric", None), models.Q(("currency", ""), _negated=True)),
+                    _connector="OR",
+                ),
+                name="grant_holds_units_or_money",
+            ),
         ),
         migrations.AddField(
-            model_name='subscriptioncredit',
-            name='definition',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.creditdefinition'),
+            model_name="subscriptioncredit",
+            name="definition",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="credits.creditdefinition"
+            ),
         ),
         migrations.AddField(
-            model_name='subscriptioncredit',
-            name='subscription',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='credits', to='plans.subscription'),
+            model_name="subscriptioncredit",
+            name="subscription",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="credits", to="plans.subscription"
+            ),
         ),
         migrations.AddField(
-            model_name='topuppack',
-            name='definition',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='packs', to='credits.creditdefinition'),
+            model_name="topuppack",
+            name="definition",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="packs", to="credits.creditdefinition"
+            ),
         ),
         migrations.AddField(
-            model_name='usagedifference',
-            name='customer',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='plans.customer'),
+            model_name="usagedifference",
+            name="customer",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="plans.customer"),
         ),
         migrations.AddField(
-            model_name='usagedifference',
-            name='period',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='differences', to='plans.subscriptionperiod'),
+            model_name="usagedifference",
+            name="period",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="differences", to="plans.subscriptionperiod"
+            ),
         ),
         migrations.AddField(
-            model_name='credittransaction',
-            name='difference',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='credits.usagedifference'),
+            model_name="credittransaction",
+            name="difference",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="credits.usagedifference",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='credittransaction',
-            constraint=models.UniqueConstraint(condition=models.Q(('difference', None)), fields=('grant', 'kind', 'period'), name='grant_moves_once_a_period_and_kind'),
+            model_name="credittransaction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("difference", None)),
+                fields=("grant", "kind", "period"),
+                name="grant_moves_once_a_period_and_kind",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='credittransaction',
-            constraint=models.UniqueConstraint(condition=models.Q(('difference__isnull', False)), fields=('grant', 'kind', 'difference'), name='grant_moves_once_a_difference_and_kind'),
+            model_name="credittransaction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("difference__isnull", False)),
+                fields=("grant", "kind", "difference"),
+                name="grant_moves_once_a_difference_and_kind",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='credittransaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('kind__in', ['granted', 'returned'])), models.Q(('amount__lt', 0), ('kind__in', ['burned', 'expired', 'revoked'])), models.Q(('kind', 'adjusted'), models.Q(('amount', 0), _negated=True)), _connector='OR'), name='transaction_sign_fits_its_kind'),
+            model_name="credittransaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount__gt", 0), ("kind__in", ["granted", "returned"])),
+                    models.Q(("amount__lt", 0), ("kind__in", ["burned", "expired", "revoked"])),
+                    models.Q(("kind", "adjusted"), models.Q(("amount", 0), _negated=True)),
+                    _connector="OR",
+                ),
+                name="transaction_sign_fits_its_kind",
+            ),
         ),
         migrations.AddIndex(
-            model_name='subscriptioncredit',
-            index=models.Index(condition=models.Q(('refill_rrule', ''), _negated=True), fields=['refilled_until'], name='credit_to_refill'),
+            model_name="subscriptioncredit",
+            index=models.Index(
+                condition=models.Q(("refill_rrule", ""), _negated=True),
+                fields=["refilled_until"],
+                name="credit_to_refill",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(('default_amount__gt', 0)), name='subscriptioncredit_amount_is_positive'),
+            model_name="subscriptioncredit",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("default_amount__gt", 0)), name="subscriptioncredit_amount_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(('refill_amount', None), ('refill_amount__gt', 0), _connector='OR'), name='subscriptioncredit_refill_is_positive'),
+            model_name="subscriptioncredit",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("refill_amount", None), ("refill_amount__gt", 0), _connector="OR"),
+                name="subscriptioncredit_refill_is_positive",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(('renew_on_billing', False), ('refill_rrule', ''), _connector='OR'), name='subscriptioncredit_renews_in_one_way'),
+            model_name="subscriptioncredit",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("renew_on_billing", False), ("refill_rrule", ""), _connector="OR"),
+                name="subscriptioncredit_renews_in_one_way",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptioncredit',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rollover_cap', None), ('rollover_days', None), ('rolls_over', False)), models.Q(('expiry_days', None), ('renew_on_billing', True), ('rolls_over', True)), _connector='OR'), name='subscriptioncredit_rolls_over_what_renews'),
+            model_name="subscriptioncredit",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("rollover_cap", None), ("rollover_days", None), ("rolls_over", False)),
+                    models.Q(("expiry_days", None), ("renew_on_billing", True), ("rolls_over", True)),
+                    _connector="OR",
+                ),
+                name="subscriptioncredit_rolls_over_what_renews",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subscriptioncredit',
-            constraint=models.UniqueConstraint(fields=('subscription', 'definition'), name='subscription_has_credit_once'),
+            model_name="subscriptioncredit",
+            constraint=models.UniqueConstraint(
+                fields=("subscription", "definition"), name="subscription_has_credit_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='topuppack',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='pack_holds_something'),
+            model_name="topuppack",
+            constraint=models.CheckConstraint(condition=models.Q(("amount__gt", 0)), name="pack_holds_something"),
         ),
         migrations.AddConstraint(
-            model_name='topuppack',
-            constraint=models.CheckConstraint(condition=models.Q(('price_cents__gt', 0)), name='pack_costs_something'),
+            model_name="topuppack",
+            constraint=models.CheckConstraint(condition=models.Q(("price_cents__gt", 0)), name="pack_costs_something"),
         ),
         migrations.AddIndex(
-            model_name='usagedifference',
-            index=models.Index(condition=models.Q(('billed_at', None)), fields=['customer'], name='difference_to_bill'),
+            model_name="usagedifference",
+            index=models.Index(condition=models.Q(("billed_at", None)), fields=["customer"], name="difference_to_bill"),
         ),
         migrations.AddConstraint(
-            model_name='usagedifference',
-            constraint=models.UniqueConstraint(fields=('period', 'number'), name='difference_number_is_unique'),
+            model_name="usagedifference",
+            constraint=models.UniqueConstraint(fields=("period", "number"), name="difference_number_is_unique"),
         ),
         migrations.AddConstraint(
-            model_name='usagedifference',
-            constraint=models.CheckConstraint(condition=models.Q(('number__gte', 1)), name='difference_number_is_positive'),
+            model_name="usagedifference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("number__gte", 1)), name="difference_number_is_positive"
+            ),
         ),
         migrations.RunSQL(COPY_WHAT_WAS_SOLD, migrations.RunSQL.noop),
     ]

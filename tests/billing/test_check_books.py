@@ -1,6 +1,7 @@
 """The books are clean after real work, and each way to spoil them is found and named."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 import time_machine
@@ -10,11 +11,17 @@ from django_q.models import OrmQ
 
 from billing import jobs
 from billing.books import INVARIANTS, check_books
+from billing.exchange import Paid
 from billing.models import Checkout, Invoice, Payment
+from billing.services.collect import record_payment
 from billing.services.subscribe import subscribe
+from billing.services.top_up import buy_pack
+from credits.services.definitions import create_definition
+from credits.services.grants import adjust_grant, grant_credits
+from credits.services.packs import create_pack
 from metering.services.record_events import record_events
 from plans.models import Customer
-from tests.factories import CreditGrantFactory, CustomerFactory
+from tests.factories import CreditDefinitionFactory, CreditGrantFactory, CustomerFactory
 from tests.pro_plan import event, make_pro_plan, sweep, use
 
 AT = datetime(2026, 1, 31, 14, 46, tzinfo=UTC)
@@ -26,7 +33,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def business():
-    """Two months of two customers: shown and hidden credits, overage, a free plan, a paid invoice, a draft ahead."""
+    """Two months of two customers: shown and hidden credits, overage, late usage, a free plan, a paid invoice, a draft
+    ahead."""
     pro, hidden = make_pro_plan(), make_pro_plan(shown=False, unit_cost_cents="0.1", quota=98)
     customers = [CustomerFactory() for _ in range(4)]
     plans = [pro, hidden, make_pro_plan(base_cents=0, unit_cost_cents=None), make_pro_plan(base_frequency="YEARLY")]
@@ -36,6 +44,8 @@ def business():
             use(customer, sold.metric, 12_500 - 9_000 * month, AT + DAY + month * 30 * DAY)
     record_events(events=[event("unknown", 5, AT, "k", external="nobody")], at=AT)
     CreditGrantFactory(customer=customers[0], at=AT)
+    sweep(datetime(2026, 2, 28, 1, tzinfo=UTC))
+    use(customers[0], pro.metric, 100, AT + DAY, key="late")
     sweep(datetime(2026, 3, 31, 1, tzinfo=UTC))
     paid = Invoice.objects.filter(status="issued").earliest("pk")
     paid.status, paid.paid_at = "paid", NOW
@@ -50,6 +60,37 @@ def business():
         status="subscribed", subscription=paid.subscription, invoice=paid, created_at=AT, expires_at=AT + DAY,
         settled_at=AT,
     )  # fmt: skip
+    buy_packs(customers[0], pro)
+    deal_in_money()
+
+
+def deal_in_money():
+    """A credit of money that pays part of an invoice, a minimum, and an invoice that late corrections take below 0."""
+    sold = make_pro_plan(base_cents=None, quota=None)
+    sold.price.components.update(minimum_cents=700)
+    customer = CustomerFactory()
+    subscribe(at=AT, customer=customer, plan=sold.plan)
+    definition = create_definition(
+        at=AT,
+        name="Goodwill",
+        scope="merchant",
+        application_type="monetary",
+        default_amount=Decimal(600),
+        currency="USD",
+    )
+    adjust_grant(at=AT, grant=grant_credits(at=AT, customer=customer, definition=definition), amount=Decimal(-200))
+    use(customer, sold.metric, 1_000, AT + DAY)
+    sweep(datetime(2026, 2, 28, 1, tzinfo=UTC))
+    use(customer, sold.metric, -900, AT + DAY)
+    sweep(NOW)
+
+
+def buy_packs(customer, pro):
+    """One paid, one waiting for its payment."""
+    definition = CreditDefinitionFactory(scope="merchant", plan=None, renew_on_billing=False, feature=pro.feature)
+    pack = create_pack(at=AT, name="Pack", definition=definition, amount=Decimal(500), price_cents=900, currency="USD")
+    bought, _ = (buy_pack(customer=customer, pack=pack, quantity=quantity, at=NOW) for quantity in (2, 3))
+    record_payment(invoice=bought.public_id, paid=Paid(reference="in_2", amount_cents=1_800), at=NOW)
 
 
 def spoil(*statements):
@@ -92,7 +133,11 @@ WAYS_TO_SPOIL = [
         "a grant is the sum of its transactions",
         "UPDATE credits_creditgrant SET ledger_remaining = ledger_remaining / 2",
     ),
-    ("a grant is the sum of its transactions", "DELETE FROM credits_credittransaction WHERE kind = 'granted'"),
+    (
+        "a grant is the sum of its transactions",
+        "DELETE FROM credits_credittransaction WHERE kind = 'granted' AND id NOT IN"
+        " (SELECT credit_transaction_id FROM billing_invoiceline WHERE credit_transaction_id IS NOT NULL)",
+    ),
     ("a grant is the sum of its transactions", "UPDATE credits_credittransaction SET amount = amount * 2"),
     (
         "a transaction moves a grant of its own customer",
@@ -107,7 +152,10 @@ WAYS_TO_SPOIL = [
         "ALTER TABLE plans_subscriptionperiod DROP CONSTRAINT settled_period_says_with_what;"
         "UPDATE plans_subscriptionperiod SET settled_usage = settled_credited - 1 WHERE settled_credited > 0",
     ),
-    ("a settled period burned what it credited", "DELETE FROM credits_credittransaction WHERE kind = 'burned'"),
+    (
+        "a settled period burned what it credited",
+        "DELETE FROM credits_credittransaction WHERE kind = 'burned' AND period_id IS NOT NULL",
+    ),
     (
         "settled usage is included, credited or charged",
         "UPDATE plans_subscriptionperiod SET settled_usage = settled_usage + 1 WHERE settled_usage > 0",
@@ -116,11 +164,46 @@ WAYS_TO_SPOIL = [
         "settled usage is included, credited or charged",
         "UPDATE billing_invoiceline SET quantity = quantity + 1 WHERE type = 'usage'",
     ),
+    ("units found later cost their price", "UPDATE credits_usagedifference SET net_cents = net_cents + 1"),
+    ("units found later cost their price", "UPDATE credits_usagedifference SET number = 2"),
+    ("usage found later is billed once", "UPDATE credits_usagedifference SET billed_at = NULL"),
+    ("usage found later is billed once", "UPDATE billing_invoiceline SET amount_cents = 1 WHERE type = 'late_usage'"),
+    ("a settled period burned what it credited", "UPDATE credits_usagedifference SET credited = credited + 1"),
     (
         "charged units cost their price",
         "UPDATE billing_invoiceline SET amount_cents = amount_cents - 1 WHERE type = 'credit'",
     ),
+    ("charged units cost their price", "UPDATE billing_invoiceline SET amount_cents = 1 WHERE type = 'minimum'"),
     ("settled usage is included, credited or charged", "DELETE FROM billing_invoiceline WHERE type = 'usage'"),
+    (
+        "a settled period came to the sum of its lines",
+        "UPDATE plans_subscriptionperiod SET settled_net_cents = settled_net_cents + 1",
+    ),
+    ("a settled period came to the sum of its lines", "UPDATE plans_subscriptionperiod SET settled_net_cents = NULL"),
+    ("a grant is the sum of its transactions", "UPDATE credits_creditgrant SET adjusted_amount = adjusted_amount + 1"),
+    (
+        "burned money is on an invoice",
+        "UPDATE billing_invoiceline SET credit_transaction_id = NULL WHERE type = 'credit' AND period_id IS NULL",
+    ),
+    (
+        "burned money is on an invoice",
+        "UPDATE billing_invoiceline SET amount_cents = -1 WHERE type = 'credit' AND period_id IS NULL",
+    ),
+    ("burned money is on an invoice", "DELETE FROM billing_invoiceline WHERE type = 'credit' AND period_id IS NULL"),
+    ("burned money is on an invoice", "UPDATE credits_creditgrant SET currency = 'EUR' WHERE metric_id IS NULL"),
+    (
+        "what credits of money pay is spread over lines",
+        "UPDATE billing_invoiceline SET monetary_credit_cents = 1 WHERE monetary_credit_cents > 0",
+    ),
+    (
+        "what an invoice keeps is granted",
+        "UPDATE credits_creditgrant SET initial_amount = initial_amount + 1 WHERE source = 'refund'",
+    ),
+    ("what an invoice keeps is granted", "DELETE FROM billing_invoiceline WHERE type = 'refund'"),
+    (
+        "what an invoice keeps is granted",
+        "UPDATE credits_creditgrant SET reference_code = 'refund:x' WHERE source = 'refund'",
+    ),
     (
         "a closed period is settled with its invoice",
         f"UPDATE plans_subscriptionperiod SET {UNSETTLED}"
@@ -186,6 +269,22 @@ WAYS_TO_SPOIL = [
     ("a paid invoice has its payment", "UPDATE billing_payment SET currency = 'EUR'"),
     ("a paid invoice has its payment", "UPDATE billing_payment SET status = 'failed'"),
     ("a paid invoice has its payment", "UPDATE billing_invoice SET status = 'issued' WHERE status = 'paid'"),
+    (
+        "a bought pack is granted when it is paid",
+        "UPDATE credits_creditgrant SET reference_code = NULL WHERE source = 'topup'",
+    ),
+    (
+        "a bought pack is granted when it is paid",
+        "UPDATE credits_creditgrant SET initial_amount = 1500 WHERE source = 'topup'",
+    ),
+    (
+        "a bought pack is granted when it is paid",
+        "UPDATE credits_creditgrant SET source = 'manual' WHERE source = 'topup'",
+    ),
+    (
+        "a bought pack is granted when it is paid",
+        "UPDATE billing_invoice SET status = 'issued' WHERE status = 'paid' AND kind = 'top_up'",
+    ),
     ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL"),
     ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL, step_at = now()"),
     (
@@ -245,7 +344,7 @@ def test_the_command_prints_what_is_wrong_and_ends_with_1(capsys):
 
     out = capsys.readouterr().out
     assert ended.value.code == 1
-    assert "8 broken" in out
+    assert "9 broken" in out
     assert "the events make (1, 12500.000000, 0), but the day holds (0, 0.000000, 0)" in out
 
 

@@ -1,6 +1,7 @@
 """Each "never" and "exactly one" of the database: rows that break it are refused by the constraint's name."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.apps import apps
@@ -9,9 +10,9 @@ from django.db import IntegrityError, connection, transaction
 from billing.models import Checkout, Invoice, Payment, PaymentMethod
 from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
-from credits.models import CreditGrant, Reservation
+from credits.models import CreditGrant, CreditTransaction, Reservation, TopUpPack, UsageDifference
 from metering.models import UsageEvent
-from plans.models import Seat
+from plans.models import Seat, SubscriptionPeriod
 from tests.factories import CustomerFactory, PricingTableFactory, PricingTablePlanFactory
 from tests.pro_plan import make_pro_plan, sweep, use
 
@@ -50,6 +51,17 @@ def world():
         expires_at=AT + timedelta(minutes=1), idempotency_key="k",
     )  # fmt: skip
     CreditGrant.objects.filter(pk=CreditGrant.objects.latest("pk").pk).update(reference_code="r")
+    period = SubscriptionPeriod.objects.filter(settled_at__isnull=False, metric=pro.metric).earliest("start_at")
+    difference = UsageDifference.objects.create(
+        period=period, customer=customer, number=1, found_at=AT, usage=-1, included=0, credited=-1, net_cents=0
+    )
+    CreditTransaction.objects.create(
+        customer=customer, grant=CreditGrant.objects.earliest("pk"), kind="returned", amount=1, difference=difference,
+        occurred_at=AT,
+    )  # fmt: skip
+    TopUpPack.objects.create(
+        name="Pack", definition=pro.quota, amount=100, price_cents=500, currency="USD", created_at=AT
+    )
     UsageEvent.objects.create(
         external_customer_id="who", event_name="x", value=1, occurred_at=AT, timestamp_given=True,
         idempotency_key="k", received_at=AT,
@@ -114,7 +126,16 @@ BREACHES = {
     "price_prices_a_metric_once": lambda: copy_of(
         "plans_pricecomponent", "kind = 'usage'", component_id=OTHER, position=7
     ),
-    "component_has_what_its_kind_needs": lambda: change_of("plans_pricecomponent", amount_cents=-1),
+    "component_has_what_its_kind_needs": lambda: change_of(
+        "plans_pricecomponent", "kind = 'usage'", amount_cents=5, unit_cost_cents="NULL"
+    ),
+    "component_has_what_its_model_needs": lambda: change_of(
+        "plans_pricecomponent", "kind = 'usage'", unit_cost_cents="NULL"
+    ),
+    "component_has_no_negative_terms": lambda: change_of("plans_pricecomponent", "kind = 'fixed'", amount_cents=-1),
+    "component_maximum_is_not_below_its_minimum": lambda: change_of(
+        "plans_pricecomponent", minimum_cents=2, maximum_cents=1
+    ),
     "component_interval_is_positive": lambda: change_of("plans_pricecomponent", interval=0),
     "plan_is_on_a_table_once": lambda: copy_of("plans_pricingtableplan"),
     "customer_has_one_live_subscription": lambda: copy_of("plans_subscription", stable_subscription_id="'s'"),
@@ -156,20 +177,36 @@ BREACHES = {
     "event_has_a_number_or_a_text": lambda: change_of("metering_usageevent", text_value="'x'"),
     "usage_day_is_one_row": lambda: copy_of("metering_usageday"),
     # credits
-    "definition_amount_is_positive": lambda: change_of("credits_creditdefinition", default_amount=0),
-    "definition_refill_is_positive": lambda: change_of("credits_creditdefinition", refill_amount=0),
+    **{
+        f"{model}_{name}": partial(change_of, f"credits_{model}", **terms)
+        for model in ("creditdefinition", "subscriptioncredit")
+        for name, terms in (
+            ("amount_is_positive", {"default_amount": 0}),
+            ("refill_is_positive", {"refill_amount": 0}),
+            ("renews_in_one_way", {"refill_rrule": "'FREQ=DAILY'"}),
+            ("rolls_over_what_renews", {"rolls_over": "true", "renew_on_billing": "false"}),
+        )
+    },
+    "definition_counts_units_or_money": lambda: change_of("credits_creditdefinition", currency="'USD'"),
     "definition_hangs_on_its_plan": lambda: change_of("credits_creditdefinition", plan_id="NULL"),
+    "subscription_has_credit_once": lambda: copy_of("credits_subscriptioncredit"),
     "definition_grants_once_a_period": lambda: copy_of("credits_creditgrant", reference_code="NULL"),
     "definition_grants_once_a_subscription": lambda: "UPDATE credits_creditgrant SET period_id = NULL",
     "grant_reference_is_unique": lambda: copy_of("credits_creditgrant", period_id="NULL", source="'manual'"),
     "grant_remaining_is_between_zero_and_granted": lambda: change_of("credits_creditgrant", ledger_remaining=-1),
     "grant_amount_is_positive": lambda: change_of("credits_creditgrant", initial_amount=0, ledger_remaining=0),
+    "grant_holds_units_or_money": lambda: change_of("credits_creditgrant", currency="'USD'"),
     "grant_expires_after_its_start": lambda: change_of("credits_creditgrant", expires_at="starts_at"),
     "grant_moves_once_a_period_and_kind": lambda: copy_of("credits_credittransaction", "kind = 'burned'"),
+    "grant_moves_once_a_difference_and_kind": lambda: copy_of("credits_credittransaction", "kind = 'returned'"),
     "grant_is_granted_once": lambda: copy_of("credits_credittransaction", "kind = 'granted'"),
     "transaction_sign_fits_its_kind": lambda: copy_of(
         "credits_credittransaction", "kind = 'burned'", amount="-amount", period_id="NULL"
     ),
+    "difference_number_is_unique": lambda: copy_of("credits_usagedifference"),
+    "difference_number_is_positive": lambda: change_of("credits_usagedifference", number=0),
+    "pack_holds_something": lambda: change_of("credits_topuppack", amount=0),
+    "pack_costs_something": lambda: change_of("credits_topuppack", price_cents=0),
     "reservation_is_made_once": lambda: copy_of("credits_reservation"),
     "reservation_records_one_event": lambda: copy_of(
         "credits_reservation", idempotency_key="NULL", committed_at="now()", committed_units=1, event_id=1
@@ -195,7 +232,12 @@ BREACHES = {
     "issued_invoice_has_a_number": lambda: change_of("billing_invoice", "status = 'draft'", status="'issued'"),
     "paid_invoice_says_when": lambda: change_of("billing_invoice", "status = 'issued'", status="'paid'"),
     "line_position_is_unique": lambda: _line(position="position", period_id="NULL"),
-    "period_is_billed_once_per_grant": lambda: _line(position=99, type="'usage'"),
+    "period_is_billed_once_per_grant": lambda: _line(position=99),
+    "line_is_credited_no_more_than_it_charges": lambda: _line(
+        position=99, period_id="NULL", monetary_credit_cents="amount_cents + 1"
+    ),
+    "late_usage_line_says_what_was_found": lambda: _line(position=99, period_id="NULL", type="'late_usage'"),
+    "top_up_line_says_what_was_bought": lambda: _line(position=99, period_id="NULL", type="'top_up'"),
     "line_sign_fits_its_type": lambda: _line(position=99, period_id="NULL", type="'credit'", amount_cents=1),
     "customer_has_one_default_payment_method": lambda: copy_of("billing_paymentmethod", external_id="'pm_2'"),
     "billing_paymentmethod_external_id_key": lambda: copy_of("billing_paymentmethod", is_default="false"),
@@ -247,13 +289,53 @@ class TestNullIsNoWayRoundACheck:
         with pytest.raises(IntegrityError, match="settled_period_says_with_what"):
             execute(statement)
 
+    @pytest.mark.parametrize(
+        ("table", "changes", "name"),
+        [
+            ("credits_creditdefinition", {"metric_id": "NULL"}, "definition_counts_units_or_money"),
+            ("credits_creditdefinition", {"application_type": "'monetary'"}, "definition_counts_units_or_money"),
+            ("credits_creditgrant", {"metric_id": "NULL"}, "grant_holds_units_or_money"),
+            ("credits_creditdefinition", {"rollover_cap": 5}, "creditdefinition_rolls_over_what_renews"),
+            (
+                "credits_subscriptioncredit",
+                {"rolls_over": "true", "expiry_days": 5},
+                "subscriptioncredit_rolls_over_what_renews",
+            ),
+        ],
+    )
+    def test_credits_are_units_or_money_and_roll_over_in_one_way(self, table, changes, name):
+        with pytest.raises(IntegrityError, match=name):
+            execute(change_of(table, **changes))
+
     def test_a_fixed_component_has_an_amount(self):
         with pytest.raises(IntegrityError, match="component_has_what_its_kind_needs"):
             execute(change_of("plans_pricecomponent", "kind = 'fixed'", amount_cents="NULL"))
 
-    def test_a_usage_component_has_a_unit_cost(self):
-        with pytest.raises(IntegrityError, match="component_has_what_its_kind_needs"):
-            execute(change_of("plans_pricecomponent", "kind = 'usage'", unit_cost_cents="NULL"))
+    @pytest.mark.parametrize(
+        "terms",
+        [
+            {"unit_cost_cents": "NULL"},
+            {"model": "'package'", "package_cost_cents": 5},
+            {"model": "'package'", "package_size": 5},
+            {"model": "'percentage'"},
+            {"model": "'volume'"},
+            {"model": "'graduated_percentage'"},
+        ],
+    )
+    def test_a_usage_component_has_what_its_model_needs(self, terms):
+        with pytest.raises(IntegrityError, match="component_has_what_its_model_needs"):
+            execute(change_of("plans_pricecomponent", "kind = 'usage'", **terms))
+
+    @pytest.mark.parametrize(
+        "term",
+        [
+            "unit_cost_cents", "package_cost_cents", "rate_percent", "fixed_cost_cents", "included_units", "divide_by",
+            "minimum_cents", "maximum_cents",
+        ],
+    )  # fmt: skip
+    def test_no_term_of_a_component_is_negative(self, term):
+        with pytest.raises(IntegrityError, match="component_has_no_negative_terms"):
+            execute(change_of("plans_pricecomponent", "kind = 'usage'", **{term: -1}))
 
 
 class TestWhatIsAllowed:
@@ -267,6 +349,14 @@ class TestWhatIsAllowed:
 
     def test_a_subscription_beside_others(self):
         assert execute(copy_of("plans_subscription", beside_others="true", stable_subscription_id="'s'")) == 1
+
+    def test_grants_of_no_subscription_however_many(self):
+        statement = copy_of(
+            "credits_creditgrant", subscription_id="NULL", period_id="NULL", reference_code="NULL",
+            source="'subscription'",
+        )  # fmt: skip
+
+        assert execute(f"{statement};{statement}") == 1
 
     def test_periods_that_touch(self):
         statement = copy_of(

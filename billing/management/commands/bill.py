@@ -16,8 +16,10 @@ from plans.words import money_text
 _WHAT_A_SWEEP_DOES = {
     "attribute": "events given to customers",
     "count": "slices of events counted for metrics",
+    "refill": "credits refilled",
     "close": "boundaries closed",
     "finalize": "drafts finalized",
+    "late usage": "periods looked at for the last time",
     "checkout": "checkouts brought to their end",
     "send": "invoices sent to Stripe",
     "collect": "invoices paid",

@@ -7,6 +7,7 @@ import time_machine
 
 from billing import jobs
 from billing.models import Invoice
+from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
 from tests.factories import CustomerFactory
 from tests.pro_plan import make_pro_plan, sweep, use
@@ -191,6 +192,7 @@ class TestOne:
                 "quantity": 1,
                 "unitAmountCents": 2_900,
                 "subtotalCents": 2_900,
+                "monetaryCreditCents": 0,
                 "taxMetadata": None,
                 "billingPeriodStart": FEBRUARY,
                 "billingPeriodEnd": MARCH,
@@ -207,6 +209,7 @@ class TestOne:
                 "quantity": 12_500,
                 "unitAmountCents": 5,
                 "subtotalCents": 62_500,
+                "monetaryCreditCents": 0,
                 "taxMetadata": None,
                 "billingPeriodStart": FEBRUARY,
                 "billingPeriodEnd": MARCH,
@@ -223,6 +226,7 @@ class TestOne:
                 "quantity": 10_000,
                 "unitAmountCents": -5,
                 "subtotalCents": -50_000,
+                "monetaryCreditCents": 0,
                 "taxMetadata": None,
                 "billingPeriodStart": FEBRUARY,
                 "billingPeriodEnd": MARCH,
@@ -265,3 +269,60 @@ class TestOne:
         answer = api.get(f"/v1/invoices/{Invoice.objects.get().public_id}")
 
         assert answer.status == 404
+
+
+class TestUpcoming:
+    def test_has_the_shape_of_an_invoice_and_ids_of_nothing(self, api, pro, ada):
+        use(ada, pro.metric, 10_002, BILLED)
+
+        answer = api.get("/v1/invoices/upcoming", {"customerId": "user_1", "isExtCustId": "true"})
+
+        assert answer.status == 200
+        invoice = answer.body["invoice"]
+        issued = api.get(f"/v1/invoices/{Invoice.objects.get(number='ADA-002').public_id}").body["invoice"]
+        assert invoice.keys() == issued.keys()
+        assert {key: invoice[key] for key in (
+            "id", "customerInvoiceNumber", "status", "totalAmountCents", "billingPeriodStart", "issueDate", "createdAt",
+            "updatedAt", "payments",
+        )} == {
+            "id": None, "customerInvoiceNumber": None, "status": "draft", "totalAmountCents": 2_910,
+            "billingPeriodStart": MARCH, "issueDate": None, "createdAt": FINALIZED, "updatedAt": FINALIZED,
+            "payments": [],
+        }  # fmt: skip
+        assert [(line["id"], line["type"], line["subtotalCents"]) for line in invoice["lineItems"]] == [
+            (None, "fixed", 2_900), (None, "usage", 50_010), (None, "credit", -50_000),
+        ]  # fmt: skip
+        assert invoice["lineItems"][1]["metricId"] == pro.metric.public_id
+
+    @pytest.mark.parametrize(
+        ("query", "status", "code"),
+        [
+            ({}, 400, "invalid_request"),
+            ({"customerId": "nobody"}, 404, "customer_not_found"),
+            ({"customerId": "user_1", "isExtCustId": "yes"}, 400, "invalid_request"),
+            ({"customerId": "user_1", "isExtCustId": "true", "subscriptionId": "x"}, 404, "subscription_not_found"),
+        ],
+    )
+    def test_refusals(self, api, ada, query, status, code):
+        answer = api.get("/v1/invoices/upcoming", query)
+
+        assert (answer.status, answer.body["code"]) == (status, code)
+
+    def test_a_customer_without_a_subscription_has_none(self, api):
+        answer = api.get("/v1/invoices/upcoming", {"customerId": CustomerFactory().public_id})
+
+        assert (answer.status, answer.body["code"]) == (404, "no_upcoming_invoice")
+
+
+def test_a_draft_is_shown_as_it_stands(api, pro, ada):
+    with time_machine.travel(datetime(2026, 3, 31, tzinfo=UTC), tick=False):
+        use(ada, pro.metric, 10_002, BILLED)
+        close_periods(subscriptions=[ada.subscriptions.get().pk], at=datetime(2026, 3, 31, tzinfo=UTC))
+        draft = Invoice.objects.get(status="draft")
+
+        invoice = api.get(f"/v1/invoices/{draft.public_id}").body["invoice"]
+
+    assert (invoice["id"], invoice["status"], invoice["totalAmountCents"]) == (draft.public_id, "draft", 2_910)
+    assert [line["subtotalCents"] for line in invoice["lineItems"]] == [2_900, 50_010, -50_000]
+    draft.refresh_from_db()
+    assert (draft.total_cents, draft.lines.count()) == (0, 0)

@@ -1,0 +1,67 @@
+"""All lines of a draft together. The real close and the upcoming invoice both compose theirs here. No clock; nothing
+is stored here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.lines import BilledPeriod, late_usage_line, lines_of
+from billing.models import Invoice, InvoiceLine
+from billing.money_lines import with_money_lines
+from credits.models import CreditGrant, UsageDifference
+from credits.services.settle import SettledUsage
+from credits.services.spend_money import Purse
+from plans.models import SubscriptionPeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Billable:
+    """What lines are made of: usage and advance quantities by the keys of their periods, the grants that usage burned
+    by theirs, what was found of earlier periods by the key of the subscription, and the purses by that of the customer.
+
+    The first draft of a subscription that is composed takes its differences.
+    """
+
+    usage: Mapping[int, SettledUsage]
+    quantities: Mapping[int, int]
+    grants: Mapping[int, CreditGrant]
+    differences: dict[int, list[UsageDifference]]
+    purses: Mapping[int, Purse]
+
+
+def compose(
+    draft: Invoice, periods: Sequence[SubscriptionPeriod], billable: Billable, *, at: datetime
+) -> list[InvoiceLine]:
+    """Make the lines of a draft that bills these periods, in their places, and take from the customer's purse what it
+    pays. There are none when no charge has an amount: then there is nothing to bill.
+
+    Drafts of one customer are composed in the order of their closes.
+    """
+    charges = [
+        line
+        for period in periods
+        for line in lines_of(
+            draft,
+            BilledPeriod(period, usage=billable.usage.get(period.pk), quantity=billable.quantities.get(period.pk)),
+            billable.grants,
+        )
+    ]
+    found = billable.differences.pop(draft.subscription_id, ()) if draft.subscription_id is not None else ()
+    charges += [late_usage_line(draft, difference) for difference in found]
+    if not any(line.amount_cents for line in charges):
+        return []
+    lines = with_money_lines(draft, charges, billable.purses[draft.customer_id], periods, at)
+    for position, line in enumerate(lines, start=1):
+        line.position = position
+    return lines
+
+
+def note_nets(periods: Iterable[SubscriptionPeriod], lines: Iterable[InvoiceLine]) -> None:
+    """Set what the usage of priced periods came to: the sum of their lines, 0 where they made none."""
+    nets: dict[int, int] = {}
+    for line in lines:
+        if line.period_id is not None and line.difference is None:
+            nets[line.period_id] = nets.get(line.period_id, 0) + line.amount_cents
+    for period in periods:
+        if period.metric_id is not None and period.item.component_id is not None:
+            period.settled_net_cents = nets.get(period.pk, 0)

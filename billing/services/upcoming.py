@@ -1,0 +1,129 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import prefetch_related_objects
+
+from billing.composition import Billable, compose
+from billing.models import Invoice, InvoiceLine, InvoiceStatus
+from billing.services.close_periods import draft_of
+from billing.services.finalize import billed_periods
+from billing.services.late_usage import differences_so_far
+from billing.services.quantities import billed_quantities
+from credits.services.live_usage import live_usage
+from credits.services.spend_money import open_purses
+from plans.models import Customer, Subscription, SubscriptionPeriod
+from plans.refusals import InvalidInput, NotFound
+from plans.services.snapshot import one_snapshot
+from plans.services.subscriptions import SubscriptionNotFound
+
+
+class NothingUpcoming(NotFound):
+    """No invoice comes by itself: there is no live subscription, or no boundary lies ahead of it."""
+
+    code = "no_upcoming_invoice"
+
+
+@dataclass(frozen=True, slots=True)
+class TriedInvoice:
+    """An invoice as it would be made of what is there now, with its lines. None of it is stored."""
+
+    invoice: Invoice
+    lines: Sequence[InvoiceLine]
+
+
+def upcoming_invoice(*, customer: Customer, subscription: str | None = None, at: datetime) -> TriedInvoice:
+    """Tell what would be billed if the customer's period closed now: the usage so far, less the credits that would pay,
+    and the fees that fall due with that close. Drafts in their grace time take their credits first.
+
+    What reservations keep back is not used. `subscription` is a public id; it may be left out where there is one only.
+    Raises NothingUpcoming, SubscriptionNotFound, and InvalidInput where the choice is left open.
+    """
+    with one_snapshot():
+        chosen = _choose_subscription(customer, subscription)
+        due = _next_due(chosen)
+        if not due:
+            raise NothingUpcoming(
+                "Nothing is due any more: the components of this subscription have come to their end."
+            )
+        draft = draft_of(chosen, due, at)
+        draft.public_id = None
+        return _try([*_drafts_of(customer), (draft, due)], at)[-1]
+
+
+def draft_as_it_stands(*, draft: Invoice, at: datetime) -> TriedInvoice:
+    """Tell what a draft in its grace time would be if it were finalized now."""
+    with one_snapshot():
+        drafts = _drafts_of(draft.customer, until=draft)
+        if not drafts or drafts[-1][0].pk != draft.pk:
+            # It was finalized a moment ago, and has its lines.
+            final = Invoice.objects.select_related("customer", "subscription__plan").get(pk=draft.pk)
+            return TriedInvoice(final, list(final.lines.select_related("component", "metric", "grant")))
+        return _try(drafts, at)[-1]
+
+
+def _choose_subscription(customer: Customer, identifier: str | None) -> Subscription:
+    live = Subscription.objects.live().filter(customer=customer).select_related("customer", "price", "plan")
+    if identifier is not None:
+        chosen = live.filter(public_id=identifier).first() or live.filter(stable_subscription_id=identifier).first()
+        if chosen is None:
+            raise SubscriptionNotFound("This customer has no live subscription with this id.")
+        return chosen
+    subscriptions = list(live[:2])
+    if not subscriptions:
+        raise NothingUpcoming("This customer has no live subscription, so no invoice is upcoming.")
+    if len(subscriptions) > 1:
+        raise InvalidInput.at("subscriptionId", "is required, since this customer has several live subscriptions.")
+    return subscriptions[0]
+
+
+def _next_due(subscription: Subscription) -> list[SubscriptionPeriod]:
+    """The periods that the next close will gather."""
+    unclosed = (
+        SubscriptionPeriod.objects.filter(subscription=subscription, closed_at__isnull=True)
+        .select_related("item__component__price", "customer")
+        .order_by("bill_at", "item__component__position", "item_id")
+    )
+    periods = list(unclosed)
+    return [period for period in periods if period.bill_at == periods[0].bill_at]
+
+
+def _drafts_of(
+    customer: Customer, *, until: Invoice | None = None
+) -> list[tuple[Invoice, Sequence[SubscriptionPeriod]]]:
+    """A customer's drafts in the order in which they will be finalized, with what they bill."""
+    drafts = list(
+        Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT)
+        .select_related("customer", "subscription__plan", "subscription__price")
+        .order_by("closes_at", "pk")
+    )
+    if until is not None:
+        drafts = [draft for draft in drafts if (draft.closes_at, draft.pk) <= (until.closes_at, until.pk)]
+    periods = billed_periods(drafts)
+    return [(draft, periods[draft.pk]) for draft in drafts]
+
+
+def _try(drafts: Sequence[tuple[Invoice, Sequence[SubscriptionPeriod]]], at: datetime) -> list[TriedInvoice]:
+    """Compose drafts of one customer, one after the other, of what is there now."""
+    periods = [period for _, batch in drafts for period in batch]
+    usage, grants = live_usage(periods=periods, at=at)
+    billable = Billable(
+        usage=usage,
+        quantities=billed_quantities(periods),
+        grants=grants,
+        differences=differences_so_far([draft for draft, _ in drafts], at=at),
+        purses=open_purses({draft.customer_id for draft, _ in drafts}),
+    )
+    return [_tried(draft, batch, billable, at) for draft, batch in drafts]
+
+
+def _tried(draft: Invoice, periods: Sequence[SubscriptionPeriod], billable: Billable, at: datetime) -> TriedInvoice:
+    lines = compose(draft, periods, billable, at=at)
+    for line in lines:
+        # Nobody can ask for what is not stored by an id: neither for the line nor for a grant that it would make.
+        line.public_id = None
+        if line.grant is not None and line.grant.pk is None:
+            line.grant = None
+    prefetch_related_objects(lines, "metric")
+    draft.subtotal_cents = draft.total_cents = sum(line.amount_cents for line in lines)
+    return TriedInvoice(draft, lines)
