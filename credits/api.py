@@ -104,7 +104,8 @@ class DeleteDefinitionView(APIView):
     scope = "credits"
 
     def post(self, request: Request, definition_id: str) -> Response:
-        definition = find_definition(definition_id)
+        # What was deleted for new subscriptions may still be stopped for those that run.
+        definition = find_definition(definition_id, with_deleted=True)
         body = read(DeleteDefinition, request.data)
         return _definition_answer(
             delete_definition(at=timezone.now(), definition=definition, apply_to_existing=body["applyToExisting"])

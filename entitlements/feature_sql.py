@@ -45,7 +45,8 @@ _ALL = f"""(
 )"""
 
 # An override without a value of its own (JSON null) keeps the plan's. Whether a feature is capped is decided by what
-# was sold alone, so an ended or revoked grant never lifts a limit.
+# was sold, so an ended or revoked grant never lifts a limit: by credits that came with the subscription, or that were
+# added later and have begun to grant; and until they would have ended by grants of credits that were taken off since.
 FEATURE_COLUMNS = (
     "payer_key",
     "member_key",
@@ -65,7 +66,7 @@ SELECT asked.payer_key, asked.member_key, feature.id, feature.slug, feature.disp
 FROM asked
 LEFT JOIN plans_feature feature ON feature.deleted_at IS NULL AND {{which}}
 LEFT JOIN LATERAL (
-    SELECT copy.overage, copy.source, subscription.id AS subscription_id, subscription.plan_id,
+    SELECT copy.overage, copy.source, subscription.id AS subscription_id, subscription.created_at,
         CASE WHEN copy.value <> 'null' THEN copy.value ELSE (
             SELECT plain.value FROM plans_subscriptionfeature plain
             WHERE plain.subscription_id = copy.subscription_id AND plain.feature_id = copy.feature_id
@@ -81,12 +82,19 @@ LEFT JOIN LATERAL (
     SELECT array_agg(metric.id ORDER BY metric.id) AS keys,
         array_agg(metric.public_id ORDER BY metric.id) AS public_ids,
         bool_or(EXISTS (
-            SELECT FROM credits_creditdefinition definition
-            WHERE definition.metric_id = metric.id AND definition.plan_id = sold.plan_id
-                AND definition.application_type = 'usage' AND (definition.deleted_at IS NULL OR EXISTS (
-                    SELECT FROM credits_subscriptioncredit credit
-                    WHERE credit.definition_id = definition.id AND credit.subscription_id = sold.subscription_id
-                ))
+            SELECT FROM credits_subscriptioncredit credit
+            JOIN credits_creditdefinition definition
+                ON definition.id = credit.definition_id AND definition.metric_id = metric.id
+            WHERE credit.subscription_id = sold.subscription_id AND (credit.created_at <= sold.created_at OR EXISTS (
+                SELECT FROM credits_creditgrant given
+                WHERE given.definition_id = definition.id AND given.subscription_id = sold.subscription_id
+                    AND given.starts_at <= %(at)s
+            ))
+        ) OR EXISTS (
+            SELECT FROM credits_creditgrant given
+            WHERE given.customer_id = asked.payer_key AND given.metric_id = metric.id
+                AND given.subscription_id = sold.subscription_id AND given.rolled_from_id IS NULL
+                AND given.starts_at <= %(at)s AND (given.expires_at IS NULL OR given.expires_at > %(at)s)
         )) AS quota
     FROM plans_feature_metrics link JOIN plans_metric metric ON metric.id = link.metric_id
     WHERE link.feature_id = feature.id AND metric.deleted_at IS NULL

@@ -9,6 +9,7 @@ from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, Lin
 from billing.services.finalize import PAYMENT_TERM, number_invoices
 from billing.stripe_amounts import MINIMUM_CHARGES, is_chargeable
 from credits.models import CreditGrant, TopUpPack
+from credits.services.grants import refuse_event_fees
 from credits.services.packs import LARGEST_AMOUNT, amount_of, grant_of_pack, hold_pack
 from plans.models import Customer
 from plans.price_language import LARGEST_AMOUNT_CENTS
@@ -33,6 +34,7 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
     cannot be sold at once.
     """
     pack = hold_pack(pack)
+    refuse_event_fees(customer, pack.definition, path="id")
     total_cents = _total_cents(pack, quantity)
     invoice = Invoice.objects.create(
         customer=customer,

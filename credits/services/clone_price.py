@@ -22,8 +22,8 @@ def clone_price_with_credits(
 ) -> Price:
     """Create a price like another one, with the quotas of that one where it is for the same plan version.
 
-    Quotas of components that the new price does not have stay behind, and so does money in another currency. Raises
-    what `plans.services.prices.clone_price` does.
+    Quotas of components that the new price does not have, or charges by the event, stay behind, and so does money in
+    another currency. Raises what `plans.services.prices.clone_price` does.
     """
     price = clone_price(
         at=at,
@@ -40,11 +40,12 @@ def clone_price_with_credits(
 
 def _copy_definitions(source: Price, price: Price, at: datetime) -> None:
     usage = price.components.filter(kind=ComponentKind.USAGE)
-    metrics = dict(usage.values_list("component_id", "metric_id"))
+    metrics = dict(usage.filter(fixed_cost_cents=0).values_list("component_id", "metric_id"))
+    with_fees = set(usage.filter(fixed_cost_cents__gt=0).values_list("metric_id", flat=True))
     copies = []
     for definition in CreditDefinition.objects.filter(price=source, deleted_at__isnull=True).order_by("pk"):
         linked = definition.price_component_id
-        if linked and metrics.get(linked) != definition.metric_id:
+        if definition.metric_id in with_fees or (linked and metrics.get(linked) != definition.metric_id):
             continue
         if definition.application_type == ApplicationType.MONETARY and definition.currency != price.currency:
             continue

@@ -149,6 +149,20 @@ def _refuse_event_fees(
         )
 
 
+def check_fees_of(price: Price) -> None:
+    """Refuse a new price that takes a fee per event for units which a quota of its whole plan counts. Raises
+    InvalidInput."""
+    charging = price.components.filter(kind=ComponentKind.USAGE, fixed_cost_cents__gt=0)
+    quotas = CreditDefinition.objects.live().exclude(scope=Scope.MERCHANT).filter(plan=price.plan_id, price=None)
+    quota = quotas.filter(metric__in=charging.values("metric")).first()
+    if quota is not None:
+        raise InvalidInput.at(
+            "pricingData",
+            f"takes a fee per event (fixed_cost_cents) for units that the plan's credits {quota.name} count, which "
+            "cannot pay for it. Leave the fee out, or delete the credit definition.",
+        )
+
+
 def _check_renewal(definition: CreditDefinition) -> None:
     days = definition.expiry_days
     if definition.refill_rrule:

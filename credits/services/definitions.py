@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from credits.models import ApplicationType, CreditDefinition, CreditGrant, Scope, SubscriptionCredit
+from credits.models import ApplicationType, CreditDefinition, CreditGrant, Scope, SubscriptionCredit, TopUpPack
 from credits.services.definition_rules import check_terms, link_definition
 from credits.services.running_credits import apply_to_running, sell_to_running
 from plans.models import Feature, Plan, Price
@@ -21,17 +21,23 @@ _LINKS = {
     "feature": "featureSlug",
 }
 # What was said of it on invoices stays from the start.
-_FIXED = {"currency": "currency", "billing_visible": "billingVisible"}
+_FIXED = {
+    "application_type": "applicationType",
+    "plan": "planId",
+    "currency": "currency",
+    "billing_visible": "billingVisible",
+}
 
 
 class CreditDefinitionNotFound(NotFound):
     code = "credit_definition_not_found"
 
 
-def find_definition(identifier: str) -> CreditDefinition:
-    """Return the credit definition with this id, deleted ones left out. Raises CreditDefinitionNotFound."""
-    definition = CreditDefinition.objects.filter(public_id=identifier, deleted_at__isnull=True).first()
-    if definition is None:
+def find_definition(identifier: str, *, with_deleted: bool = False) -> CreditDefinition:
+    """Return the credit definition with this id, deleted ones left out unless they are wanted. Raises
+    CreditDefinitionNotFound."""
+    definition = CreditDefinition.objects.filter(public_id=identifier).first()
+    if definition is None or (definition.deleted_at is not None and not with_deleted):
         raise CreditDefinitionNotFound("Credit definition not found")
     return definition
 
@@ -148,4 +154,6 @@ def _changes_links(definition: CreditDefinition, changes: Mapping[str, Any]) -> 
 
 
 def _was_used(definition: CreditDefinition) -> bool:
-    return any(model.objects.filter(definition=definition).exists() for model in (CreditGrant, SubscriptionCredit))
+    return any(
+        model.objects.filter(definition=definition).exists() for model in (CreditGrant, SubscriptionCredit, TopUpPack)
+    )

@@ -95,7 +95,7 @@ def grant_credits(
             if (first.definition_id, first.initial_amount) != (definition.pk, units):
                 raise GrantConflict("This referenceCode belongs to another grant of this customer.")
             return first
-    _refuse_event_fees(customer, definition)
+    refuse_event_fees(customer, definition)
     for path, moment in (("startDate", starts_at), ("expiryDate", expires_at)):
         if moment is not None and not EARLIEST <= moment < LATEST:
             raise InvalidInput.at(path, f"must lie between {EARLIEST.year} and {LATEST.year}.")
@@ -130,15 +130,15 @@ def _check_amount(definition: CreditDefinition, amount: Decimal) -> None:
         check_money_amount("initialAmount", amount)
 
 
-def _refuse_event_fees(customer: Customer, definition: CreditDefinition) -> None:
-    """Units cannot pay for a fee per event, and nobody could say which events they pay for."""
+def refuse_event_fees(customer: Customer, definition: CreditDefinition, *, path: str = "creditDefinitionId") -> None:
+    """Refuse units for a customer who pays a fee per event for them: they cannot pay it, and nobody could say which
+    events they pay for. Raises InvalidInput at `path`."""
     if definition.metric_id is None:
         return
     items = SubscriptionItem.objects.filter(customer=customer, metric=definition.metric_id, ended_at=None)
     if items.filter(component__fixed_cost_cents__gt=0).exists():
         raise InvalidInput.at(
-            "creditDefinitionId",
-            "counts units that this customer pays a fee per event for (fixed_cost_cents); grant monetary credits.",
+            path, "counts units that this customer pays a fee per event for (fixed_cost_cents); use monetary credits."
         )
 
 

@@ -19,6 +19,7 @@ from plans.services.features import create_feature
 from plans.services.plans import FeatureConfig, create_plan
 from plans.services.prices import create_price
 from plans.services.pricing_tables import add_plan_to_default_table
+from plans.services.unpriced_items import meter_feature
 
 _MONTHLY = "RRULE:FREQ=MONTHLY;INTERVAL=1"
 _YEARLY = "RRULE:FREQ=YEARLY;INTERVAL=1"
@@ -183,6 +184,8 @@ def _counted_feature(terms: UsageTerms, at: datetime) -> tuple[Feature, Metric]:
         feature = create_feature(at=at, slug=terms.slug, display_name=terms.name, value=USAGE_BASED, metrics=[metric])
     else:
         feature.metrics.add(metric)
+        # Others may have the feature already.
+        meter_feature(feature=feature, at=at)
     return feature, metric
 
 

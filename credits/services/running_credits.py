@@ -62,13 +62,14 @@ def apply_to_running(definition: CreditDefinition, *, at: datetime) -> None:
     copies = SubscriptionCredit.objects.filter(definition=definition, subscription__in=Subscription.objects.live())
     credits = list(_locked(copies))
     if definition.is_active and definition.deleted_at is None:
+        before = {credit.subscription_id: (credit.default_amount, credit.renewal_amount) for credit in credits}
         for credit in credits:
             _change_terms(credit, definition, at)
         SubscriptionCredit.objects.bulk_update(credits, [*definition.terms(), "refilled_until"], batch_size=500)
         # A calendar that had ended may go on now.
         write_refills([credit for credit in credits if credit.refilled_until == at], at=at)
         sell_to_running(definition, at=at)
-        _move_grants({credit.subscription_id: credit for credit in _locked(copies)}, definition, at)
+        _move_grants({credit.subscription_id: credit for credit in _locked(copies)}, before, definition, at)
     else:
         _stop_grants({credit.subscription_id for credit in credits}, definition, at)
         copies.filter(pk__in=[credit.pk for credit in credits]).delete()
@@ -106,20 +107,35 @@ def _ahead(subscriptions: Collection[int], definition: CreditDefinition, at: dat
 
 def _stop_grants(subscriptions: Collection[int], definition: CreditDefinition, at: datetime) -> None:
     stopped = list(_ahead(subscriptions, definition, at))
-    movements = [_move(grant, Decimal(0), at) for grant in stopped]
+    movements = [_move(grant, -grant.ledger_remaining, at) for grant in stopped]
     for grant in stopped:
         grant.revoked_at = grant.starts_at
     _write(stopped, movements)
 
 
-def _move_grants(credits: Mapping[int, SubscriptionCredit], definition: CreditDefinition, at: datetime) -> None:
+def _move_grants(
+    credits: Mapping[int, SubscriptionCredit],
+    before: Mapping[int, tuple[Decimal, Decimal]],
+    definition: CreditDefinition,
+    at: datetime,
+) -> None:
+    """Move grants by as much as their terms did, so that what an operator added to one stays. One that a change had
+    stopped gets all of what its terms say."""
     moved = list(_ahead(credits.keys(), definition, at))
     movements = []
     for grant in moved:
         assert grant.subscription_id is not None
         credit = credits[grant.subscription_id]
         is_first = not grant.refill_number if grant.period is None else grant.period.number == 0
-        movements.append(_move(grant, credit.default_amount if is_first else credit.renewal_amount, at))
+        wanted = credit.default_amount if is_first else credit.renewal_amount
+        if grant.revoked_at is not None:
+            difference = wanted
+        elif grant.subscription_id in before:
+            difference = wanted - before[grant.subscription_id][0 if is_first else 1]
+        else:
+            # Just sold, and written by these terms.
+            difference = Decimal(0)
+        movements.append(_move(grant, max(difference, -grant.ledger_remaining), at))
         grant.revoked_at = None
         grant.priority = credit.priority
         grant.expires_at = _expiry(grant, credit)
@@ -135,11 +151,10 @@ def _expiry(grant: CreditGrant, credit: SubscriptionCredit) -> datetime | None:
     return end_of_refill(credit, grant.starts_at) if credit.refill_rrule else expiry_of(credit, grant.starts_at)
 
 
-def _move(grant: CreditGrant, wanted: Decimal, at: datetime) -> CreditTransaction | None:
-    """Bring a grant that has not begun to another amount; return the row for the ledger, if there is a difference."""
-    difference = wanted - grant.ledger_remaining
+def _move(grant: CreditGrant, difference: Decimal, at: datetime) -> CreditTransaction | None:
+    """Change what a grant that has not begun holds; return the row for the ledger, if there is a difference."""
     grant.adjusted_amount += difference
-    grant.ledger_remaining = wanted
+    grant.ledger_remaining += difference
     grant.updated_at = at
     if not difference:
         return None

@@ -1,11 +1,13 @@
 """`/v1/prices`."""
 
+from django.db import transaction
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from credits.services.clone_price import clone_price_with_credits
+from credits.services.definition_rules import check_fees_of
 from plans.listing import read_page
 from plans.models import Price
 from plans.price_language import read_pricing_data
@@ -47,12 +49,14 @@ class PricesView(APIView):
     def post(self, request: Request) -> Response:
         """Create a price of a plan version."""
         words = read(NewPrice, request.data)
-        price = create_price(
-            at=timezone.now(),
-            plan=find_plan(words["planId"]),
-            currency=words["currency"],
-            components=words["components"],
-        )
+        with transaction.atomic():
+            price = create_price(
+                at=timezone.now(),
+                plan=find_plan(words["planId"]),
+                currency=words["currency"],
+                components=words["components"],
+            )
+            check_fees_of(price)
         return _answer(price)
 
 

@@ -14,6 +14,7 @@ from billing.services.send import record_sent
 from billing.services.subscribe import subscribe
 from billing.services.top_up import TooLittleToCharge, bought_grants, buy_pack
 from credits.models import CreditDefinition, CreditGrant
+from credits.services.definitions import update_definition
 from credits.services.packs import PackNotOffered, create_pack, update_pack
 from plans.refusals import InvalidInput
 from tests.factories import START, CreditDefinitionFactory, CreditGrantFactory, CustomerFactory
@@ -228,3 +229,25 @@ def test_bought_units_pay_for_what_the_quota_does_not():
     assert bills(customer)[-1][1] == 2_900 + 2_500
     assert remaining(customer, pro.metric, FEBRUARY + 2 * HOUR) == 10_000
     assert offenders(FEBRUARY + HOUR) == []
+
+
+def test_units_are_not_sold_to_who_pays_a_fee_for_each_event_of_them():
+    pro = make_pro_plan(quota=None)
+    pro.price.components.filter(kind="usage").update(
+        model="percentage", unit_cost_cents=None, rate_percent=2, fixed_cost_cents=10
+    )
+    customer = CustomerFactory()
+    subscribe(at=AT, customer=customer, plan=pro.plan)
+
+    with pytest.raises(InvalidInput, match="fee per event"):
+        buy_pack(customer=customer, pack=offer(units(feature=pro.feature)), at=AT)
+
+    assert not Invoice.objects.filter(kind="top_up").exists()
+
+
+def test_what_a_pack_counts_cannot_be_changed_once_it_is_offered():
+    definition = units()
+    offer(definition)
+
+    with pytest.raises(InvalidInput, match="cannot be changed once"):
+        update_definition(at=AT, definition=definition, changes={"feature": make_pro_plan().feature})

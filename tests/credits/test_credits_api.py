@@ -87,7 +87,21 @@ def test_links_a_definition_by_the_features_slug(api, component):
         ({"name": None}, "name"),
         ({"scope": "galaxy"}, "scope"),
         ({"applicationType": "magic"}, "applicationType"),
-        ({"applicationType": "monetary"}, "applicationType"),
+        ({"applicationType": "monetary", "priceComponentId": None}, "currency"),
+        ({"applicationType": "monetary", "currency": "dollars"}, "currency"),
+        ({"applicationType": "monetary", "currency": "EUR", "priceComponentId": None}, "currency"),
+        ({"applicationType": "monetary", "currency": "USD"}, "priceComponentId"),
+        ({"applicationType": "monetary", "currency": "USD", "billingVisible": False}, "billingVisible"),
+        ({"billingVisible": "yes"}, "billingVisible"),
+        ({"isActive": 1}, "isActive"),
+        ({"expiryDays": 0}, "expiryDays"),
+        ({"expiryDays": 1.5}, "expiryDays"),
+        ({"priority": "high"}, "priority"),
+        ({"rollover": {"cap": 0}}, "rollover.cap"),
+        ({"rollover": {"expiresAfterDays": 0}}, "rollover.expiresAfterDays"),
+        ({"rollover": {"keeps": 5}}, "rollover.keeps"),
+        ({"rollover": "all"}, "rollover"),
+        ({"rollover": {}, "renewOnBilling": False}, "rollover"),
         ({"defaultAmount": 0}, "defaultAmount"),
         ({"defaultAmount": -5}, "defaultAmount"),
         ({"defaultAmount": "many"}, "defaultAmount"),
@@ -98,6 +112,8 @@ def test_links_a_definition_by_the_features_slug(api, component):
         ({"priceComponentId": None}, "priceComponentId"),
         ({"expiryDays": 40}, "expiryDays"),
         ({"refillRrule": "FREQ=DAILY"}, "refillRrule"),
+        ({"refillRrule": "FREQ=SECONDLY", "renewOnBilling": False}, "refillRrule"),
+        ({"refillRrule": 7, "renewOnBilling": False}, "refillRrule"),
         ({"renewOnBilling": "perhaps"}, "renewOnBilling"),
     ],
 )
@@ -198,9 +214,11 @@ def test_revokes_what_is_left_and_keeps_what_was_burned(api, pro, customer):
     assert answer.body["grant"]["settled"] == 300
     assert again.body["grant"]["settled"] == 300
     moves = api.get(f"/v1/credits/customers/{customer.public_id}/transactions").body["transactions"]
-    assert [(move["kind"], move["amount"]) for move in moves if move["creditGrantId"] == grant.public_id] == [
-        ("revoked", -9_700),
-        ("granted", 10_000),
+    own = [move for move in moves if move["creditGrantId"] == grant.public_id]
+    assert [(move["kind"], move["amount"], move["pending"]) for move in own] == [
+        ("revoked", -9_700, False),
+        ("burned", -300, True),
+        ("granted", 10_000, False),
     ]
 
 
@@ -288,3 +306,230 @@ def test_asks_for_the_price_when_prices_disagree_on_a_component(api, guide, comp
     answer = api.post("/v1/credits/definitions", guide | {"priceId": None})
 
     assert (answer.status, answer.body["details"][0]["path"]) == (400, "priceId")
+
+
+def test_creates_refills_rollover_and_money_as_they_were_sent(api, guide):
+    calendar = {"renewOnBilling": False, "refillRrule": "FREQ=DAILY", "expiryDays": 3}
+    rollover = {"rollover": {"cap": 500, "expiresAfterDays": None}}
+    money = {
+        "applicationType": "monetary", "currency": "usd", "defaultAmount": 5000, "refillAmount": None,
+        "priceComponentId": None,
+    }  # fmt: skip
+    del guide["billingVisible"]
+
+    for change, sent_back in ((calendar, {}), (rollover, {}), (money, {"currency": "USD", "billingVisible": True})):
+        answer = api.post("/v1/credits/definitions", guide | change)
+
+        assert answer.status == 200, answer
+        definition = answer.body["definition"]
+        wanted = guide | change | sent_back
+        assert {name: definition[name] for name in wanted} == wanted
+        assert api.get(f"/v1/credits/definitions/{definition['id']}").body["definition"] == definition
+
+
+def test_absent_terms_of_rollover_are_no_limits(api, guide):
+    answer = api.post("/v1/credits/definitions", guide | {"rollover": {}})
+
+    assert answer.body["definition"]["rollover"] == {"cap": None, "expiresAfterDays": None}
+
+
+@pytest.mark.parametrize("query", [{"scope": "galaxy"}, {"applicationType": "magic"}, {"limit": "0"}, {"cursor": "x"}])
+def test_refuses_a_list_of_definitions_that_nobody_can_mean(api, query):
+    answer = api.get("/v1/credits/definitions", query)
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, next(iter(query)))
+
+
+def test_pages_through_definitions(api, guide):
+    made = [api.post("/v1/credits/definitions", guide | {"name": f"{n}"}).body["definition"]["id"] for n in range(3)]
+
+    first = api.get("/v1/credits/definitions", {"limit": "2"}).body
+    rest = api.get("/v1/credits/definitions", {"limit": "2", "cursor": first["nextCursor"]}).body
+
+    assert [row["id"] for row in first["definitions"] + rest["definitions"]] == made[::-1]
+    assert (first["hasMore"], rest["hasMore"], rest["nextCursor"]) == (True, False, None)
+
+
+class TestUpdating:
+    @pytest.mark.parametrize("path", ["credits/definitions", "credit-definitions"])
+    def test_changes_what_is_sent_and_leaves_the_rest(self, api, guide, path):
+        made = api.post("/v1/credits/definitions", guide).body["definition"]
+
+        answer = api.post(f"/v1/{path}/{made['id']}/update", {"defaultAmount": 7, "refillAmount": None})
+
+        assert answer.status == 200
+        changed = answer.body["definition"]
+        assert changed | {"updatedAt": None} == made | {"defaultAmount": 7, "refillAmount": None, "updatedAt": None}
+
+    def test_takes_the_whole_definition_back(self, api, guide):
+        made = api.post("/v1/credits/definitions", guide).body["definition"]
+
+        answer = api.post(f"/v1/credits/definitions/{made['id']}/update", made)
+
+        assert answer.status == 200
+        assert answer.body["definition"] | {"updatedAt": None} == made | {"updatedAt": None}
+
+    def test_reaches_running_subscriptions_when_asked(self, api, pro, customer):
+        address = f"/v1/credits/definitions/{pro.quota.public_id}/update"
+
+        api.post(address, {"defaultAmount": 7})
+        assert {grant.initial_amount + grant.adjusted_amount for grant in CreditGrant.objects.all()} == {10_000}
+        api.post(address, {"defaultAmount": 8, "applyToExisting": True})
+
+        ahead = CreditGrant.objects.latest("starts_at")
+        assert ahead.initial_amount + ahead.adjusted_amount == 8
+
+    @pytest.mark.parametrize(
+        ("change", "path"),
+        [
+            ({"name": ""}, "name"),
+            ({"name": None}, "name"),
+            ({"defaultAmount": None}, "defaultAmount"),
+            ({"defaultAmount": 0}, "defaultAmount"),
+            ({"renewOnBilling": None}, "renewOnBilling"),
+            ({"isActive": "no"}, "isActive"),
+            ({"applyToExisting": "yes"}, "applyToExisting"),
+            ({"billingVisible": False}, "billingVisible"),
+            ({"currency": "USD"}, "currency"),
+            ({"scope": "merchant"}, "scope"),
+            ({"expiryDays": 32}, "expiryDays"),
+            ({"rollover": {"cap": -1}}, "rollover.cap"),
+            ({"renewOnBilling": False, "refillRrule": "FREQ=WEEKLY", "applyToExisting": True}, "applyToExisting"),
+        ],
+    )
+    def test_refuses_at_the_field_and_changes_nothing(self, api, pro, customer, change, path):
+        before = CreditDefinition.objects.values().get()
+
+        answer = api.post(f"/v1/credits/definitions/{pro.quota.public_id}/update", change)
+
+        assert (answer.status, answer.body["details"][0]["path"]) == (400, path)
+        assert CreditDefinition.objects.values().get() == before
+
+    def test_of_what_is_not_there_is_not_found(self, api):
+        for verb in ("update", "delete"):
+            answer = api.post(f"/v1/credits/definitions/cred_def_unknown/{verb}", {"name": ""})
+
+            assert (answer.status, answer.body["error"]) == (404, "Credit definition not found")
+
+
+@pytest.mark.parametrize("path", ["credits/definitions", "credit-definitions"])
+def test_deletes_a_definition_softly(api, pro, customer, path):
+    address = f"/v1/{path}/{pro.quota.public_id}"
+    answer = api.post(f"{address}/delete")
+
+    assert answer.status == 200
+    assert answer.body["definition"]["deletedAt"] is not None
+    assert api.get(address).status == 404
+    assert api.post(f"{address}/delete").status == 404
+    assert api.get("/v1/credits/definitions").body["definitions"] == []
+    assert CreditGrant.objects.filter(revoked_at=None).count() == 2
+
+
+class TestAdjusting:
+    @pytest.fixture
+    def grant(self, pro, customer):
+        return CreditGrant.objects.earliest("starts_at")
+
+    @pytest.mark.parametrize("path", ["credits/grants", "credit-grants"])
+    def test_answers_with_the_live_grant(self, api, pro, customer, grant, path):
+        use(customer, pro.metric, 300, timezone.now())
+
+        answer = api.post(f"/v1/{path}/{grant.public_id}/adjust", {"amount": -200, "notes": "Too many"})
+
+        assert answer.status == 200
+        body = answer.body["grant"]
+        amounts = (body["initialAmount"], body["adjustedAmount"], body["settled"], body["remainingAmount"])
+        assert amounts == (10_000, -200, 9_800, 9_500)
+        moves = api.get(f"/v1/credits/customers/{customer.public_id}/transactions").body["transactions"]
+        assert [(move["amount"], move["notes"]) for move in moves if move["kind"] == "adjusted"] == [(-200, "Too many")]
+
+    def test_says_how_much_is_left_when_more_is_taken(self, api, pro, customer, grant):
+        use(customer, pro.metric, 300, timezone.now())
+
+        answer = api.post(f"/v1/credits/grants/{grant.public_id}/adjust", {"amount": -9_701})
+
+        assert (answer.status, answer.body["code"]) == (409, "adjust_exceeds_remaining")
+        assert answer.body["details"] == {"remaining": 9_700}
+        assert "9700" in answer.body["error"]
+
+    def test_is_done_once_per_idempotency_key(self, api, grant):
+        address, body = f"/v1/credits/grants/{grant.public_id}/adjust", {"amount": 5}
+
+        first = api.post(address, body, idempotency_key="a")
+        again = api.post(address, body, idempotency_key="a")
+
+        assert first.body == again.body
+        grant.refresh_from_db()
+        assert grant.adjusted_amount == 5
+
+    @pytest.mark.parametrize("amount", [0, None, "many", "NaN", Decimal("0.0000001"), 10**18])
+    def test_refuses_what_is_no_amount(self, api, grant, amount):
+        answer = api.post(f"/v1/credits/grants/{grant.public_id}/adjust", {"amount": amount})
+
+        assert (answer.status, answer.body["details"][0]["path"]) == (400, "amount")
+        assert not grant.transactions.filter(kind="adjusted").exists()
+
+    def test_of_a_revoked_or_unknown_grant_is_refused(self, api, grant):
+        api.post(f"/v1/credits/grants/{grant.public_id}/revoke", {})
+
+        revoked = api.post(f"/v1/credits/grants/{grant.public_id}/adjust", {"amount": 5})
+        unknown = api.post("/v1/credits/grants/cred_unknown/adjust", {"amount": 5})
+
+        assert (revoked.status, revoked.body["code"]) == (409, "credit_grant_ended")
+        assert (unknown.status, unknown.body["code"]) == (404, "credit_grant_not_found")
+
+
+def test_shows_the_balance_by_feature_and_currency(api, pro, customer):
+    use(customer, pro.metric, 300, timezone.now())
+    money = api.post(
+        "/v1/credits/definitions",
+        {"scope": "merchant", "applicationType": "monetary", "currency": "usd", "name": "Gift", "defaultAmount": 5000},
+    ).body["definition"]
+    gift = api.post("/v1/credits/grants", {"customerId": customer.public_id, "creditDefinitionId": money["id"]}).body[
+        "grant"
+    ]
+    assert (gift["currency"], gift["applicationType"], gift["remainingAmount"]) == ("USD", "monetary", 5000)
+
+    answer = api.get(f"/v1/credits/customers/{customer.external_customer_id}/balance", {"isExtCustId": "true"})
+
+    assert answer.status == 200
+    balance = answer.body["balance"]
+    (feature,) = balance["features"]
+    assert (feature["featureSlug"], feature["metricId"]) == (pro.feature.slug, pro.metric.public_id)
+    numbers = {"granted": 10_000, "settled": 10_000, "pending": 300, "remaining": 9_700}
+    assert {name: feature[name] for name in numbers} == numbers
+    (share,) = feature["grants"]
+    assert {name: share[name] for name in numbers} == numbers
+    assert (share["name"], share["rolledOver"]) == ("Included calls", False)
+    (dollars,) = balance["money"]
+    assert (dollars["currency"], dollars["remaining"]) == ("USD", 5000)
+    assert [share["grantId"] for share in dollars["grants"]] == [gift["id"]]
+
+
+def test_lists_pending_burn_among_the_transactions(api, pro, customer):
+    use(customer, pro.metric, 300, timezone.now())
+
+    moves = api.get(f"/v1/credits/customers/{customer.public_id}/transactions").body["transactions"]
+
+    assert [(move["kind"], move["amount"], move["pending"]) for move in moves if move["pending"]] == [
+        ("burned", -300, True)
+    ]
+    assert len(moves) == 3
+
+
+def test_filters_and_pages_grants(api, pro, customer):
+    address = f"/v1/credits/customers/{customer.public_id}/grants"
+    body = {"customerId": customer.public_id, "creditDefinitionId": pro.quota.public_id}
+    made = [api.post("/v1/credits/grants", body | {"initialAmount": n}).body["grant"]["id"] for n in (1, 2, 3)]
+    api.post(f"/v1/credits/grants/{made[0]}/revoke", {})
+
+    first = api.get(address, {"status": "ACTIVE", "limit": "2"}).body
+    rest = api.get(address, {"status": "ACTIVE", "limit": "2", "cursor": first["nextCursor"]}).body
+
+    assert [grant["id"] for grant in first["grants"]] == [made[2], made[1]]
+    assert (len(rest["grants"]), rest["hasMore"]) == (2, False)
+    assert [grant["id"] for grant in api.get(address, {"status": "REVOKED"}).body["grants"]] == [made[0]]
+    assert api.get(address, {"applicationType": "monetary"}).body["grants"] == []
+    for wrong in ({"status": "active"}, {"applicationType": "x"}):
+        answer = api.get(address, wrong)
+        assert (answer.status, answer.body["details"][0]["path"]) == (400, next(iter(wrong)))

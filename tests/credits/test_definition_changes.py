@@ -150,7 +150,6 @@ class TestUpdating:
         feature = FeatureFactory(value="usage_based", metrics=[pro.metric])
         assert update(pro, feature=feature).feature == feature
         assert path_refused(pro, feature=FeatureFactory()) == "featureSlug"
-        assert path_refused(pro, plan=PlanFactory()) == "featureSlug"
 
     def test_of_the_way_of_renewal_reaches_new_subscriptions_only(self, pro, customer):
         by_calendar = {"renew_on_billing": False, "refill_rrule": "FREQ=WEEKLY"}
@@ -291,9 +290,26 @@ def test_a_definition_that_is_switched_off_when_made_reaches_nobody(pro, custome
     assert granted(customer) == before
 
 
-def test_an_adjustment_ahead_is_replaced_by_new_terms(pro, customer):
-    adjust_grant(at=LATER, grant=CreditGrant.objects.get(starts_at=FEBRUARY), amount=Decimal(11))
+def test_what_an_operator_added_to_a_coming_grant_stays_when_other_terms_change(pro, customer):
+    (coming,) = CreditGrant.objects.filter(customer=customer, starts_at=FEBRUARY)
+    adjust_grant(at=LATER, grant=coming, amount=Decimal(50), notes="goodwill")
 
-    update(pro, refill_amount=Decimal(90), to_existing=True)
+    update(pro, to_existing=True, priority=3)
+    assert granted(customer) == [(AT, 100), (FEBRUARY, 130)]
 
-    assert granted(customer)[1] == (FEBRUARY, 90)
+    update(pro, to_existing=True, refill_amount=Decimal(90))
+    assert granted(customer) == [(AT, 100), (FEBRUARY, 140)]
+
+
+def test_neither_kind_nor_plan_of_a_definition_changes(pro):
+    assert path_refused(pro, application_type="monetary") == "applicationType"
+    assert path_refused(pro, plan=PlanFactory()) == "planId"
+
+
+def test_what_was_deleted_for_new_subscriptions_can_still_be_stopped_for_all(api, pro, customer):
+    path = f"/v1/credits/definitions/{pro.quota.public_id}/delete"
+    assert api.post(path, {}).status == 200
+    assert SubscriptionCredit.objects.count() == 1
+
+    assert api.post(path, {"applyToExisting": True}).status == 200
+    assert SubscriptionCredit.objects.count() == 0

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -395,3 +396,41 @@ def test_lists_nothing_of_a_subscription_that_has_not_begun():
 
     assert list_entitlements(customer=customer.public_id, at=JAN_20 - timedelta(seconds=1)) == []
     assert len(list_entitlements(customer=customer.public_id, at=JAN_20)) == 1
+
+
+class TestWhatWasNotSoldCapsNothing:
+    """A customer who pays as he goes goes on so until credits of his own begin."""
+
+    def define(self, pro: ProPlan, **terms: Any) -> None:
+        create_definition(
+            at=JAN_1 + timedelta(days=2),
+            name="Calls",
+            application_type="usage",
+            default_amount=Decimal(100),
+            plan=pro.plan,
+            feature=pro.feature,
+            **{"scope": "plan", "renew_on_billing": True} | terms,
+        )
+
+    @pytest.mark.parametrize(
+        "terms",
+        [{}, {"is_active": False}, {"renew_on_billing": False}, {"scope": "price"}, {"scope": "merchant"}],
+        ids=["from the next renewal", "switched off", "once", "of another price", "of the merchant"],
+    )
+    def test_a_definition_that_gives_him_nothing_yet(self, terms):
+        pro = make_pro_plan(quota=None)
+        customer = subscribed(pro)
+        self.define(pro, **terms | ({"price": PriceFactory(plan=pro.plan)} if "price" in terms.values() else {}))
+
+        decision = checked(customer, pro)
+
+        assert (decision.entitled, decision.limit) == (True, None)
+
+    def test_a_later_quota_caps_from_the_renewal_that_grants_it(self):
+        pro = make_pro_plan(quota=None)
+        customer = subscribed(pro)
+        self.define(pro)
+
+        decision = checked(customer, pro, at=FEB_1)
+
+        assert (decision.entitled, decision.limit) == (True, 100)

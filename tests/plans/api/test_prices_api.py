@@ -4,8 +4,10 @@ from decimal import Decimal
 
 import pytest
 
+from credits.models import CreditDefinition
 from plans.models import Merchant, Price
-from tests.factories import MetricFactory, PlanFactory, PriceFactory, UsageComponentFactory
+from tests.factories import CreditDefinitionFactory, MetricFactory, PlanFactory, PriceFactory, UsageComponentFactory
+from tests.pro_plan import make_pro_plan
 
 NOON = "2025-03-10T12:00:00.000Z"
 MONTHLY = "RRULE:FREQ=MONTHLY;INTERVAL=1"
@@ -302,3 +304,30 @@ def test_answers_404_for_the_prices_of_an_unknown_plan(api):
 
 def test_answers_404_for_an_unknown_price(api):
     assert api.get("/v1/prices/price_x").body["error"] == "Price not found or access denied"
+
+
+def test_a_fee_per_event_beside_a_quota_of_the_plan_is_refused_and_nothing_is_written(api):
+    pro = make_pro_plan()
+    fee = usage(pro.metric, model="percentage", rate_percent=2, fixed_cost_cents=10)
+    del fee["unit_cost_cents"]
+
+    answer = api.post("/v1/prices", {"planId": pro.plan.public_id, "currency": "USD", "pricingData": data(fee)})
+
+    assert answer.status == 400
+    assert answer.body["details"][0]["path"] == "pricingData"
+    assert Price.objects.count() == 1
+
+
+def test_a_clone_with_a_fee_per_event_leaves_the_quota_of_its_source_behind(api):
+    pro = make_pro_plan(quota=None)
+    component = pro.price.components.get(kind="usage")
+    CreditDefinitionFactory(
+        scope="price", plan=pro.plan, price=pro.price, price_component_id=component.component_id, feature=pro.feature
+    )
+    fee = usage(pro.metric, component_id=component.component_id, model="percentage", rate_percent=2, fixed_cost_cents=9)
+    del fee["unit_cost_cents"]
+
+    answer = api.post(f"/v1/prices/clone/{pro.price.public_id}", {"pricingData": data(fee)})
+
+    assert answer.status == 200
+    assert CreditDefinition.objects.count() == 1
