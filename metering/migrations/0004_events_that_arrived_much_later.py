@@ -7,15 +7,28 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('metering', '0003_members_voids_and_every_aggregation'),
-        ('plans', '0003_price_models_and_settled_net'),
+        ("metering", "0003_members_voids_and_every_aggregation"),
+        ("plans", "0003_price_models_and_settled_net"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='usageevent',
-            index=models.Index(condition=models.Q(django.db.models.lookups.GreaterThan(models.ExpressionWrapper(django.db.models.expressions.CombinedExpression(models.F('received_at'), '-', models.F('occurred_at')), output_field=models.DurationField()), datetime.timedelta(days=1))), fields=['customer', 'event_name', 'occurred_at'], name='event_that_arrived_much_later'),
+            model_name="usageevent",
+            index=models.Index(
+                condition=models.Q(
+                    django.db.models.lookups.GreaterThan(
+                        models.ExpressionWrapper(
+                            django.db.models.expressions.CombinedExpression(
+                                models.F("received_at"), "-", models.F("occurred_at")
+                            ),
+                            output_field=models.DurationField(),
+                        ),
+                        datetime.timedelta(days=1),
+                    )
+                ),
+                fields=["customer", "event_name", "occurred_at"],
+                name="event_that_arrived_much_later",
+            ),
         ),
     ]
