@@ -1,14 +1,22 @@
 """Fixtures for all tests."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.http import HttpResponse
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from config.keys import create_api_key
 from plans.exact_json import decode, encode
+
+
+@pytest.fixture(scope="session", autouse=True)
+def passwords_are_hashed_quickly() -> Iterator[None]:
+    """Hash passwords by MD5: what makes a guess slow would make each operator of a test slow."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 class Answer:
