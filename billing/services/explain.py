@@ -194,7 +194,7 @@ class _Reader:
             _charge(line),
             used=settled.used,
             included=settled.included,
-            free=account.free,
+            free=account.free_of(settled),
             events=settled.events,
             by_grant=account.by_grant,
             hidden=account.by_grant.keys() - {other.grant_id for other in self._of_period(line)},

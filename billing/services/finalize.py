@@ -1,5 +1,5 @@
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -8,13 +8,13 @@ from django.db.models import Exists, F, Min, OuterRef
 
 from billing.composition import Billable, compose, note_nets
 from billing.models import Invoice, InvoiceLine, InvoiceStatus
-from billing.services.late_usage import bill_differences
+from billing.services.late_usage import bill_differences, lock_usage
 from billing.services.quantities import billed_quantities
 from billing.stripe_amounts import is_chargeable
 from credits.models import CreditGrant, SubscriptionCredit
 from credits.services.settle import settle_periods
 from credits.services.spend_money import Purse, book_purses, lock_money, open_purses
-from plans.models import SubscriptionPeriod
+from plans.models import Customer, SubscriptionPeriod
 
 CHUNK = 200
 PAYMENT_TERM = timedelta(0)
@@ -71,10 +71,11 @@ def finalize_invoices(drafts: Sequence[Invoice], *, at: datetime) -> int:
         return 0
     periods = billed_periods(drafts)
     gathered = [period for batch in periods.values() for period in batch]
-    usage = settle_periods(at=at, periods=gathered)
-    differences = bill_differences(drafts, at=at)
     customers = {draft.customer_id for draft in drafts}
-    lock_money(customers)
+    _lock(drafts, customers)
+    # What is found of earlier periods takes its units first: those may expire with the settlement.
+    differences = bill_differences(drafts, at=at)
+    usage = settle_periods(at=at, periods=gathered)
     billable = Billable(
         usage=usage,
         quantities=billed_quantities(gathered),
@@ -93,6 +94,14 @@ def finalize_invoices(drafts: Sequence[Invoice], *, at: datetime) -> int:
     _expire_money(billable.purses, drafts, at)
     _store(drafts, gathered, lines, billable.purses.values())
     return len(drafts)
+
+
+def _lock(drafts: Sequence[Invoice], customers: Collection[int]) -> None:
+    """Take all locks in the order that whoever moves credits of several kinds keeps: customers, then their metrics,
+    then their money."""
+    list(Customer.objects.filter(pk__in=customers).select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    lock_usage({draft.subscription_id for draft in drafts if draft.subscription_id is not None})
+    lock_money(customers)
 
 
 def _expire_money(purses: Mapping[int, Purse], drafts: Sequence[Invoice], at: datetime) -> None:
@@ -182,12 +191,17 @@ def _close_draft(draft: Invoice, lines: Sequence[InvoiceLine], at: datetime) -> 
 
 def number_invoices(invoices: Sequence[Invoice]) -> None:
     """Give invoices the next numbers of their customers, without gaps: a number is taken only with its invoice."""
+    added = Counter(invoice.customer_id for invoice in invoices)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE plans_customer SET last_invoice_number = last_invoice_number + added.invoices"
+            " FROM unnest(%s::bigint[], %s::integer[]) AS added(customer_id, invoices)"
+            " WHERE plans_customer.id = added.customer_id"
+            " RETURNING plans_customer.id, invoice_prefix, last_invoice_number - added.invoices",
+            [list(added), list(added.values())],
+        )
+        last = {customer: (prefix, number) for customer, prefix, number in cursor.fetchall()}
     for invoice in sorted(invoices, key=lambda invoice: (invoice.customer_id, invoice.closes_at, invoice.pk)):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE plans_customer SET last_invoice_number = last_invoice_number + 1 WHERE id = %s"
-                " RETURNING invoice_prefix, last_invoice_number",
-                [invoice.customer_id],
-            )
-            prefix, number = cursor.fetchone()
-        invoice.number = f"{prefix}-{number:03}"
+        prefix, number = last[invoice.customer_id]
+        last[invoice.customer_id] = (prefix, number + 1)
+        invoice.number = f"{prefix}-{number + 1:03}"

@@ -1,5 +1,5 @@
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -12,6 +12,7 @@ from credits.services.late_usage import LateUsage, charged_periods, find_differe
 from credits.services.positions import lock_balances
 from plans.models import Customer, SubscriptionItem, SubscriptionPeriod
 from plans.models.subscriptions import SubscriptionPeriodQuerySet
+from plans.services.metric_versions import hold_versions
 
 CHUNK = 200
 _SHOWN = ("subscription", "metric", "item__component__price")
@@ -43,7 +44,8 @@ def bill_differences(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, li
 def differences_so_far(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, list[UsageDifference]]:
     """Return what bill_differences would, by the subscriptions' keys, and write nothing: what is found now is not
     stored. Of a period's differences the grants of the others are not taken into account."""
-    closings = _closings(drafts)
+    # A window that is open now may be over when the period closes, but what it found stays to be billed.
+    closings = {subscription: min(closes_at, at) for subscription, closes_at in _closings(drafts).items()}
     if not closings:
         return {}
     found = look_again(_periods_before(closings), at=at).values()
@@ -111,18 +113,17 @@ def close_windows(*, periods: Iterable[int], at: datetime) -> int:
         .select_for_update(of=("self",), no_key=True, skip_locked=True)
         .order_by("pk")
     )
-    _lock_subscriptions(held)
+    lock_usage({period.subscription_id for period in held})
     find_differences(periods=held, at=at)
     SubscriptionPeriod.objects.filter(pk__in=[period.pk for period in held]).update(late_usage_closed_at=at)
     return len(held)
 
 
-def _lock_subscriptions(periods: Sequence[SubscriptionPeriod]) -> None:
-    """Take the locks of all metrics of the periods' subscriptions. Who finalizes an invoice takes those of some, and
-    then more: with all of them from the start, neither can wait for the other."""
-    items = SubscriptionItem.objects.filter(
-        subscription__in={period.subscription_id for period in periods}, metric__isnull=False
-    )
+def lock_usage(subscriptions: Collection[int]) -> None:
+    """Keep metrics' versions as they are, and take the locks of all metrics of subscriptions at once, so that of two
+    who need several of them neither can wait for the other."""
+    hold_versions()
+    items = SubscriptionItem.objects.filter(subscription__in=subscriptions, metric__isnull=False)
     lock_balances(list(items.values_list("customer_id", "metric_id").distinct()))
 
 
@@ -135,6 +136,7 @@ def bill_with_next_invoice(*, periods: Iterable[SubscriptionPeriod], at: datetim
         .select_for_update(of=("self",), no_key=True)
         .order_by("pk")
     )
+    lock_usage({period.subscription_id for period in held})
     differences = find_differences(periods=held, at=at)
     SubscriptionPeriod.objects.filter(pk__in=[period.pk for period in held]).update(late_usage_closed_at=at)
     return differences

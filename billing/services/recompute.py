@@ -59,12 +59,10 @@ class PeriodAccount:
             net_cents=sum((one.net_cents for one in found), period.settled_net_cents or 0),
         )
 
-    @property
-    def free(self) -> Decimal:
-        """Units that the plan's feature gave. Where a quota took their place, no more was included than what the
-        component includes."""
+    def free_of(self, rated: RatedUsage) -> Decimal:
+        """Units that the plan's feature gave to what was rated. Where a quota took their place, no more was included
+        than what the component includes."""
         item = self.period.item
-        rated = self.rated()
         return item.feature_units if rated.included > min(rated.used, item.included_units) else _ZERO
 
     def work_out(self, charge: Charge, rated: RatedUsage) -> Working:
@@ -73,7 +71,7 @@ class PeriodAccount:
             charge,
             used=rated.used,
             included=rated.included,
-            free=self.free,
+            free=self.free_of(rated),
             events=rated.events,
             by_grant={_ALL_GRANTS: rated.credited} if rated.credited else {},
             hidden={_ALL_GRANTS},

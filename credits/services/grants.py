@@ -19,6 +19,8 @@ from plans.services.time_zone import billing_zone
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 # Units of a grant have 18 digits before the point, together with what is added later.
 MOST_UNITS = Decimal(10) ** 18
+# Of grants that an invoice makes, once each.
+RESERVED_REFERENCES = ("refund:", "top_up:")
 # Goodwill given today reduces this period's bill; bought units count from the purchase.
 _FROM_PERIOD_START = (GrantSource.MANUAL, GrantSource.PROMOTION)
 ACTIVE, DEPLETED, EXPIRED, REVOKED = STATUSES = ("ACTIVE", "DEPLETED", "EXPIRED", "REVOKED")
@@ -90,6 +92,10 @@ def grant_credits(
     units = definition.default_amount if amount is None else amount
     _check_amount(definition, units)
     if reference_code:
+        if reference_code.startswith(RESERVED_REFERENCES):
+            raise InvalidInput.at(
+                "referenceCode", f"must not begin with {' or '.join(RESERVED_REFERENCES)}, which invoices use."
+            )
         first = CreditGrant.objects.filter(customer=customer, reference_code=reference_code).first()
         if first is not None:
             if (first.definition_id, first.initial_amount) != (definition.pk, units):

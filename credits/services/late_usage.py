@@ -1,7 +1,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db.models import Exists, OuterRef, Sum
@@ -270,6 +270,10 @@ def charged_periods() -> SubscriptionPeriodQuerySet:
     return SubscriptionPeriod.objects.filter(settled_net_cents__isnull=False).select_related("item__component__price")
 
 
+# An event says when it came before it is committed, so one that came just before the last look may have missed it.
+_LOOK_BACK = timedelta(hours=1)
+
+
 def periods_to_look_at() -> SubscriptionPeriodQuerySet:
     """Charged periods of which something arrived, or was voided, after the time in which that is billed by itself.
 
@@ -284,10 +288,9 @@ def periods_to_look_at() -> SubscriptionPeriodQuerySet:
         "occurred_at__lt": OuterRef("end_at"),
     }
     arrived = UsageEvent.objects.filter(
-        ARRIVED_MUCH_LATER, received_at__gt=OuterRef("late_usage_closed_at"), **of_period
+        ARRIVED_MUCH_LATER, received_at__gt=OuterRef("late_usage_closed_at") - _LOOK_BACK, **of_period
     )
-    voided = EventVoid.objects.filter(
-        voided_at__gt=OuterRef("late_usage_closed_at"), **{f"event__{name}": value for name, value in of_period.items()}
-    )
+    of_event = {f"event__{name}": value for name, value in of_period.items()}
+    voided = EventVoid.objects.filter(voided_at__gt=OuterRef("late_usage_closed_at") - _LOOK_BACK, **of_event)
     closed = charged_periods().filter(late_usage_closed_at__isnull=False)
     return closed.filter(Exists(arrived) | Exists(voided))

@@ -111,8 +111,10 @@ def book_purses(purses: Iterable[Purse]) -> None:
     were opened."""
     purses = list(purses)
     new = [grant for purse in purses for grant in purse.grants if grant.pk is None]
+    kept = {grant.currency: grant.definition for grant in new}
+    stored = {currency: _stored(definition) for currency, definition in kept.items()}
     for grant in new:
-        grant.definition = _stored(grant.definition)
+        grant.definition = stored[grant.currency]
     CreditGrant.objects.bulk_create(new, batch_size=500)
     movements = [movement for purse in purses for movement in purse.transactions]
     CreditTransaction.objects.bulk_create(movements, batch_size=1000)

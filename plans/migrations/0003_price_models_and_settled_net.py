@@ -10,6 +10,12 @@ WHERE settled_at IS NOT NULL AND metric_id IS NOT NULL AND end_at < now() - inte
 """
 
 
+# What an item included until now was the number of its plan's feature.
+KEEP_WHAT_FEATURES_GIVE = """
+UPDATE plans_subscriptionitem SET feature_units = included_units, included_units = 0 WHERE included_units <> 0
+"""
+
+
 class Migration(migrations.Migration):
     dependencies = [
         ("plans", "0002_metric_versions_seats_and_overrides"),
@@ -257,4 +263,5 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(LEAVE_OLD_LATE_USAGE, migrations.RunSQL.noop),
+        migrations.RunSQL(KEEP_WHAT_FEATURES_GIVE, migrations.RunSQL.noop),
     ]

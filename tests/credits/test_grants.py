@@ -105,6 +105,11 @@ class TestGranting:
             with pytest.raises(GrantConflict):
                 grant_credits(at=AT, customer=customer, reference_code="r", **other)
 
+    @pytest.mark.parametrize("code", ["refund:inv_1", "top_up:inv_item_1"])
+    def test_the_references_of_what_invoices_grant_are_refused(self, code):
+        with pytest.raises(InvalidInput, match="which invoices use"):
+            grant_credits(at=AT, customer=CustomerFactory(), definition=CreditDefinitionFactory(), reference_code=code)
+
     def test_the_same_reference_of_another_customer_is_another_grant(self):
         quota = definition()
 

@@ -226,7 +226,7 @@ class TestGrants:
         # June: 1,000 of its quota and 200 of the 300 that rolled over. May: the other 100, and 150 × 5.
         assert acme.billed(JULY) == (2_900 + 750, [750])
         may = CreditGrant.objects.get(customer=acme.customer, period=acme.may())
-        assert acme.ledger(rolled_from=may) == [("granted", 300), ("burned", -200), ("burned", -100)]
+        assert acme.ledger(rolled_from=may) == [("granted", 300), ("burned", -100), ("burned", -200)]
         assert acme.ledger(pk=may.pk) == [("granted", 1_000), ("burned", -700), ("expired", -300)]
 
     def test_what_the_cap_let_expire_comes_before_what_rolled_over(self):
@@ -251,7 +251,18 @@ class TestGrants:
 
         # May took 30 of 100, June 50; 20 are left, and 40 × 5.
         assert acme.billed(JULY) == (2_900 + 200, [200])
-        assert acme.ledger(pk=bought.pk) == [("granted", 100), ("burned", -30), ("burned", -50), ("burned", -20)]
+        assert acme.ledger(pk=bought.pk) == [("granted", 100), ("burned", -30), ("burned", -20), ("burned", -50)]
+
+    def test_what_rolled_over_pays_before_it_expires_with_the_next_period(self):
+        acme = Story(quota=1_000, rolls_over=True, rollover_days=30)
+        acme.use(700)
+        acme.billed(JUNE)
+        acme.use(250, arrives_at=JUNE_20)
+
+        # 300 of May rolled into June, which used none of them; 250 late units are among them.
+        assert acme.billed(JULY) == (2_900, [0])
+        may = CreditGrant.objects.get(customer=acme.customer, period=acme.may())
+        assert acme.ledger(rolled_from=may) == [("granted", 300), ("burned", -250), ("expired", -50)]
 
     def test_bought_units_that_come_back_may_be_used_again(self):
         acme = Story()
