@@ -104,9 +104,9 @@ class DeleteDefinitionView(APIView):
     scope = "credits"
 
     def post(self, request: Request, definition_id: str) -> Response:
-        # What was deleted for new subscriptions may still be stopped for those that run.
-        definition = find_definition(definition_id, with_deleted=True)
         body = read(DeleteDefinition, request.data)
+        # What was deleted for new subscriptions may still be stopped for those that run.
+        definition = find_definition(definition_id, with_deleted=body["applyToExisting"])
         return _definition_answer(
             delete_definition(at=timezone.now(), definition=definition, apply_to_existing=body["applyToExisting"])
         )

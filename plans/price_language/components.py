@@ -145,6 +145,9 @@ def _read_conversion(entry: dict[str, Any], path: str) -> dict[str, Any]:
         raise InvalidInput.at(f"{path}.divide_round", "needs divide_by.")
     included = read_number(entry.get("included_units", 0), f"{path}.included_units", UNITS)
     _check_included(included, divide_by, path)
+    if divide_round != "none" and included % 1:
+        # Rounded units come whole, so that a part of one would be charged however much of it was credited.
+        raise InvalidInput.at(f"{path}.included_units", f"must be whole with divide_round {divide_round}.")
     return {"divide_by": divide_by, "divide_round": divide_round, "included_units": included}
 
 

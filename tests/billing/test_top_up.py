@@ -192,17 +192,6 @@ class TestPayment:
 
         assert not CreditGrant.objects.exists()
 
-    def test_is_booked_although_somebody_has_used_the_reference(self):
-        customer = CustomerFactory()
-        invoice = buy_pack(customer=customer, pack=offer(), at=AT)
-        reference = f"top_up:{invoice.lines.get().public_id}"
-        CreditGrantFactory(customer=customer, reference_code=reference, at=AT, amount=Decimal(5))
-
-        pay(invoice)
-
-        assert bills(customer)[0][0] == "paid"
-        assert offenders(AT + HOUR) != []
-
 
 def test_a_declined_charge_keeps_the_invoice_open_and_makes_no_grant():
     customer = CustomerFactory()

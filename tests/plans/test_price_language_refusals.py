@@ -211,6 +211,8 @@ class TestRefusing:
         # 0.000001 × 1.5 has seven decimals, 10^12 × 10^6 has 19 digits.
         assert field_refused(USAGE | {"included_units": "0.000001", "divide_by": "1.5"}) == "included_units"
         assert field_refused(USAGE | {"included_units": 10**12, "divide_by": 10**6}) == "included_units"
+        rounded = {"included_units": "1.5", "divide_by": 1000, "divide_round": "up"}
+        assert field_refused(USAGE | rounded) == "included_units"
         assert read_one(USAGE | {"included_units": "0.000002", "divide_by": "1.5"}).divide_by == Decimal("1.5")
 
     @pytest.mark.parametrize(

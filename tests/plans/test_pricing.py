@@ -386,7 +386,15 @@ def charges(models=ANY_MODEL, flat_costs=COSTS, **fixed):
         "included_units": st.just(Decimal(0)) | QUANTITIES,
         "minor_per_major": CURRENCIES,
     }
-    return st.builds(Charge, **(terms | {name: st.just(value) for name, value in fixed.items()}))
+    built = st.builds(Charge, **(terms | {name: st.just(value) for name, value in fixed.items()}))
+    return built.map(_with_whole_units_where_they_are_rounded)
+
+
+def _with_whole_units_where_they_are_rounded(charge):
+    """As the price language demands it."""
+    if charge.divide_by is None or charge.divide_round == "none":
+        return charge
+    return replace(charge, included_units=charge.included_units // 1)
 
 
 class TestProperties:
