@@ -121,13 +121,13 @@ class TestReading:
             | {
                 "divide_by": "1000000000",
                 "divide_round": "half_up",
-                "included_units": "10.5",
+                "included_units": "10",
                 "minimum_cents": "100",
                 "maximum_cents": 100,
             }
         )
 
-        assert (terms.divide_by, terms.divide_round, terms.included_units) == (10**9, "half_up", Decimal("10.5"))
+        assert (terms.divide_by, terms.divide_round, terms.included_units) == (10**9, "half_up", 10)
         assert (terms.minimum_cents, terms.maximum_cents) == (100, 100)
 
     def test_null_is_the_same_as_leaving_a_key_out(self):

@@ -216,7 +216,7 @@ COMPONENTS = {
         "unit_cost_cents": 5,
         "divide_by": Decimal("1073741824.5"),
         "divide_round": "half_up",
-        "included_units": Decimal("10.2"),
+        "included_units": Decimal("10"),
         "minimum_cents": 100,
         "maximum_cents": 10**12,
     },
