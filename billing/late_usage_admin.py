@@ -24,7 +24,7 @@ class LateUsageList(ChangeList):
         """Rate the periods of this page again, in one go."""
         super().get_results(request)
         periods = list(self.result_list)
-        found = look_again(periods, at=timezone.now())  # noqa: TID251 a door of the operator's
+        found = look_again(periods, at=timezone.now())
         for period in periods:
             period.late_usage = found.get(period.pk)
         self.result_list = [period for period in periods if period.late_usage is not None]
@@ -72,7 +72,7 @@ class LateUsageAdmin(FactsAdmin):
     @admin.action(description="Bill with the next invoice", permissions=["bill"])
     def bill(self, request: HttpRequest, queryset: QuerySet[SubscriptionPeriod]) -> None:
         """Let the next invoices of their subscriptions bill what the chosen periods differ by."""
-        differences = bill_with_next_invoice(periods=queryset, at=timezone.now())  # noqa: TID251
+        differences = bill_with_next_invoice(periods=queryset, at=timezone.now())
         self.message_user(
             request,
             f"{len(differences)} of {len(queryset)} will be on the next invoices of their subscriptions.",
