@@ -414,6 +414,15 @@ class TestAgreement:
             "the events of today: the same. Together the lines of the period come to that."
         )
 
+    def test_a_line_keeps_its_arithmetic_when_all_its_usage_is_corrected_away_later(self):
+        march = month(150, number=100)
+        march.late(-150)
+        sweep(MAY)
+
+        (usage, *_) = march.explained(MAY)
+        # 150 less the 100 of the plan, × 5.
+        assert (usage.line.amount_cents, usage.amount_cents, usage.agrees) == (250, 250, True)
+
     def test_an_amount_that_the_arithmetic_does_not_give_is_told(self):
         march = month(100)
         SubscriptionPeriod.objects.filter(pk=march.lines[0].period_id).update(settled_usage=90)
