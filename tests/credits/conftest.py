@@ -1,9 +1,13 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.utils import timezone
 
+from billing.services.subscribe import subscribe
 from plans.models import Merchant
 from plans.services.time_zone import billing_zone
+from tests.factories import CustomerFactory
+from tests.pro_plan import make_pro_plan
 
 
 @pytest.fixture
@@ -17,3 +21,15 @@ def in_billing_zone(db: None, settings) -> Iterator[Callable[[str], None]]:
 
     yield move
     billing_zone.cache_clear()
+
+
+@pytest.fixture
+def pro():
+    return make_pro_plan()
+
+
+@pytest.fixture
+def customer(pro):
+    customer = CustomerFactory()
+    subscribe(at=timezone.now(), customer=customer, plan=pro.plan)
+    return customer

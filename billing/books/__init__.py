@@ -1,0 +1,85 @@
+"""The books: each invariant as one statement that returns the rows which break it, with a readable sentence.
+
+`check_books` runs them all. They are set-based, read only, and one statement each, so a writer that commits meanwhile
+cannot make a row look broken that is not. Each stands with its subject, and is entered in INVARIANTS.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from billing.books.credits import grants_equal_their_transactions, transactions_belong_to_their_grants_customer
+from billing.books.invoices import (
+    invoice_numbers_have_no_gaps,
+    invoices_equal_their_lines,
+    one_invoice_per_close,
+    only_issued_invoices_have_lines,
+)
+from billing.books.late_usage import found_units_cost_their_price, found_usage_is_billed_once
+from billing.books.money import burned_money_is_on_an_invoice, kept_money_is_granted, money_is_spread_over_lines
+from billing.books.payments import (
+    bought_packs_are_granted_when_paid,
+    checkouts_come_to_their_end,
+    paid_invoices_have_their_payment,
+)
+from billing.books.periods import (
+    closed_periods_are_settled,
+    live_items_have_a_period_ahead,
+    periods_are_settled_in_order,
+    periods_follow_each_other,
+)
+from billing.books.settled import (
+    charged_units_cost_their_price,
+    settled_nets_equal_their_lines,
+    settled_periods_burned_what_they_credited,
+    settled_usage_is_included_credited_or_charged,
+)
+from billing.books.statements import Outcome
+from billing.books.usage import usage_days_equal_their_events
+
+Invariant = Callable[[datetime], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the check of one invariant gave: how many rows were looked at, and a sentence per row that breaks it."""
+
+    invariant: str
+    rows_checked: int
+    offenders: list[str]
+
+
+INVARIANTS: Mapping[str, Invariant] = {
+    "a day of usage is the sum of its events": usage_days_equal_their_events,
+    "a grant is the sum of its transactions": grants_equal_their_transactions,
+    "a transaction moves a grant of its own customer": transactions_belong_to_their_grants_customer,
+    "a settled period burned what it credited": settled_periods_burned_what_they_credited,
+    "settled usage is included, credited or charged": settled_usage_is_included_credited_or_charged,
+    "charged units cost their price": charged_units_cost_their_price,
+    "a settled period came to the sum of its lines": settled_nets_equal_their_lines,
+    "units found later cost their price": found_units_cost_their_price,
+    "usage found later is billed once": found_usage_is_billed_once,
+    "a closed period is settled with its invoice": closed_periods_are_settled,
+    "periods are settled in order": periods_are_settled_in_order,
+    "an invoice is the sum of its lines": invoices_equal_their_lines,
+    "only issued invoices have lines": only_issued_invoices_have_lines,
+    "a close has one invoice": one_invoice_per_close,
+    "periods of an item follow each other": periods_follow_each_other,
+    "a live item has a period ahead": live_items_have_a_period_ahead,
+    "invoice numbers have no gaps": invoice_numbers_have_no_gaps,
+    "a paid invoice has its payment": paid_invoices_have_their_payment,
+    "burned money is on an invoice": burned_money_is_on_an_invoice,
+    "what credits of money pay is spread over lines": money_is_spread_over_lines,
+    "what an invoice keeps is granted": kept_money_is_granted,
+    "a bought pack is granted when it is paid": bought_packs_are_granted_when_paid,
+    "a checkout comes to its end": checkouts_come_to_their_end,
+}
+
+
+def check_books(*, at: datetime) -> list[Finding]:
+    """Check every invariant as of `at` and return what each check gave, in the order of the registry."""
+    findings = []
+    for name, invariant in INVARIANTS.items():
+        outcome = invariant(at)
+        findings.append(Finding(name, outcome.rows_checked, outcome.offenders))
+    return findings

@@ -1,0 +1,77 @@
+"""What was paid, and what is given for it."""
+
+from datetime import datetime
+
+from billing.books.statements import Outcome, compare
+
+
+def paid_invoices_have_their_payment(at: datetime) -> Outcome:
+    """Find paid invoices without exactly one successful payment of their total (a total of 0 needs none), and
+    payments of invoices that are not paid."""
+    return compare(
+        """
+        WITH payment AS (
+            SELECT invoice_id, count(*) AS payments, sum(amount_cents) AS cents,
+                bool_and(payment.currency = invoice.currency AND payment.customer_id = invoice.customer_id) AS fits
+            FROM billing_payment payment JOIN billing_invoice invoice ON invoice.id = payment.invoice_id
+            WHERE payment.status = 'succeeded' GROUP BY 1
+        )
+        SELECT format('invoice %%s of %%s is %%s with %%s successful payments of %%s',
+                COALESCE(number, invoice.public_id), total_cents, status, COALESCE(payments, 0), COALESCE(cents, 0)),
+            CASE WHEN status = 'paid'
+                THEN NOT (total_cents = 0 AND payments IS NULL
+                    OR COALESCE(payments, 0) = 1 AND cents = total_cents AND fits)
+                ELSE status NOT IN ('void', 'uncollectible')
+            END
+        FROM billing_invoice invoice LEFT JOIN payment ON payment.invoice_id = invoice.id
+        WHERE status = 'paid' OR payment.invoice_id IS NOT NULL
+        ORDER BY invoice.id
+        """,
+        at,
+    )
+
+
+def bought_packs_are_granted_when_paid(at: datetime) -> Outcome:
+    """Find packs on a paid invoice without the grant of what they hold, and packs that are granted but not paid."""
+    return compare(
+        """
+        SELECT format('line %%s of invoice %%s, which is %%s: %%s packs of %%s, granted %%s', line.public_id,
+                COALESCE(invoice.number, invoice.public_id), status, line.quantity, pack.amount,
+                COALESCE(credit.initial_amount::text, 'nothing')),
+            CASE WHEN status = 'paid'
+                THEN (credit.source, credit.definition_id, credit.initial_amount)
+                    IS DISTINCT FROM ('topup', pack.definition_id, pack.amount * line.quantity)
+                ELSE credit.id IS NOT NULL
+            END
+        FROM billing_invoiceline line
+        JOIN billing_invoice invoice ON invoice.id = line.invoice_id
+        JOIN credits_topuppack pack ON pack.id = line.pack_id
+        LEFT JOIN credits_creditgrant credit ON credit.customer_id = invoice.customer_id
+            AND credit.reference_code = 'top_up:' || line.public_id
+        ORDER BY line.id
+        """,
+        at,
+    )
+
+
+def checkouts_come_to_their_end(at: datetime) -> Outcome:
+    """Find checkouts that no sweep will ever look at again although something is left to do, those that are not done
+    after eight days (Stripe keeps a hold for seven), and those after which the first invoice is neither paid nor on
+    its way."""
+    return compare(
+        """
+        SELECT format('checkout %%s is %%s, with %%s', checkout.public_id, checkout.status,
+                CASE WHEN settled_at IS NOT NULL THEN 'a first invoice that nobody sends'
+                    WHEN step_at IS NULL THEN 'no next step'
+                    ELSE 'a hold that was neither taken nor released' END),
+            CASE WHEN settled_at IS NULL THEN step_at IS NULL OR checkout.created_at < %(at)s - interval '8 days'
+                ELSE due_cents > 0 AND invoice.status = 'issued' AND invoice.send_at IS NULL
+                    AND invoice.stripe_sent_at IS NULL AND customer.parked_at IS NULL
+            END IS TRUE
+        FROM billing_checkout checkout
+        LEFT JOIN billing_invoice invoice ON invoice.id = checkout.invoice_id
+        LEFT JOIN plans_customer customer ON customer.id = invoice.customer_id
+        ORDER BY checkout.id
+        """,
+        at,
+    )
