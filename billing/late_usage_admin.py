@@ -1,21 +1,28 @@
 """The operator's list of usage that arrived too late to be billed by itself."""
 
+from collections import defaultdict
+from copy import copy
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
 from billing.services.late_usage import bill_with_next_invoice
 from credits.services.late_usage import LateUsage, look_again, periods_to_look_at
-from plans.admin.pages import CappedPaginator, FactsAdmin, amount, link, moment, units
+from plans.admin.pages import CappedPaginator, FactsAdmin, PageList, amount, in_column, link, moment, units
 from plans.models import SubscriptionPeriod
+from plans.page_words import number_text, period_text
+from plans.services.time_zone import billing_zone
+from plans.words import money_text
 
 
-class LateUsageList(ChangeList):
+class LateUsageList(PageList):
     """A page of periods, each with what it differs by now; those that do not differ are left out."""
 
     result_list: Any
@@ -28,6 +35,9 @@ class LateUsageList(ChangeList):
         for period in periods:
             period.late_usage = found.get(period.pk)
         self.result_list = [period for period in periods if period.late_usage is not None]
+        if not self.multi_page:
+            self.result_count = len(self.result_list)
+            self.full_result_count = self.result_count if self.full_result_count is not None else None
 
 
 @admin.register(SubscriptionPeriod)
@@ -35,7 +45,12 @@ class LateUsageAdmin(FactsAdmin):
     """Settled periods of which something arrived, or was voided, when late usage was not billed by itself any more."""
 
     actions: Any = ["bill"]
-    list_display = ["customer", "what", moment("start_at"), moment("end_at"), "more_units", "more_cents"]
+    nothing_yet = (
+        "Usage that arrives while its period's window is open is billed by itself. What arrives later is listed here, "
+        "and is billed only if you say so."
+    )
+    list_before_template = "admin/late_usage_words.html"
+    list_display = ["customer", "what", "days", "settled_units", "more_units", "more_cents"]
     list_display_links = None
     list_select_related = ["customer", "item__component__price"]
     paginator = CappedPaginator
@@ -45,12 +60,11 @@ class LateUsageAdmin(FactsAdmin):
     fields = [
         "customer_page",
         "what",
-        moment("start_at"),
-        moment("end_at"),
-        moment("settled_at"),
-        moment("late_usage_closed_at", "late usage waited for until"),
+        "days",
         "settled_units",
         "settled_amount",
+        moment("settled_at", "billed on"),
+        moment("late_usage_closed_at", "late usage waited for until"),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SubscriptionPeriod]:
@@ -62,46 +76,75 @@ class LateUsageAdmin(FactsAdmin):
         return LateUsageList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Under the name by which people know it."""
-        return super().changelist_view(request, {"title": "Late usage"} | (extra_context or {}))
+        """Under the name by which people know it: it is no list of all periods."""
+        return super().changelist_view(request, {"title": "Late usage", "opts": self._named()} | (extra_context or {}))
+
+    def _named(self) -> Any:
+        opts = copy(self.opts)
+        opts.verbose_name_plural = "late usage"
+        return opts
 
     def has_bill_permission(self, request: HttpRequest) -> bool:
         """Who may change invoices may say what is billed."""
         return request.user.has_perm("billing.change_invoice")
 
-    @admin.action(description="Bill with the next invoice", permissions=["bill"])
-    def bill(self, request: HttpRequest, queryset: QuerySet[SubscriptionPeriod]) -> None:
-        """Let the next invoices of their subscriptions bill what the chosen periods differ by."""
+    @admin.action(description="Bill with the next invoice…", permissions=["bill"])
+    def bill(self, request: HttpRequest, queryset: QuerySet[SubscriptionPeriod]) -> HttpResponse | None:
+        """Ask, and then let the next invoices of their subscriptions bill what the chosen periods differ by."""
+        if "confirmed" not in request.POST:
+            return self._ask(request, queryset)
         differences = bill_with_next_invoice(periods=queryset, at=timezone.now())
+        for difference in differences:
+            self.log_change(request, difference.period, "Late usage billed with the next invoice.")
         self.message_user(
             request,
             f"{len(differences)} of {len(queryset)} will be on the next invoices of their subscriptions.",
             messages.SUCCESS,
         )
+        return None
+
+    def _ask(self, request: HttpRequest, queryset: QuerySet[SubscriptionPeriod]) -> HttpResponse:
+        periods = list(queryset)
+        found = look_again(periods, at=timezone.now())
+        late = [(period, found[period.pk]) for period in periods if period.pk in found]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Bill late usage?",
+            "opts": self._named(),
+            "lines": [(period, self.what(period), period_of(period), *_words(period, one)) for period, one in late],
+            "totals": _totals(late),
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/bill_late_usage.html", context)
 
     @admin.display(description="customer")
     def customer_page(self, period: SubscriptionPeriod) -> SafeString | None:
         """Whose usage it is."""
         return link(period.customer)
 
-    @admin.display(description="what")
+    @admin.display(description="period", ordering="end_at")
+    def days(self, period: SubscriptionPeriod) -> str:
+        """Its first and its last day."""
+        return period_of(period)
+
+    @admin.display(description="usage")
     def what(self, period: SubscriptionPeriod) -> str:
         """The component that prices it."""
         return str(period.item.component)
 
-    @admin.display(description="units")
+    @admin.display(description="units since")
     def more_units(self, period: SubscriptionPeriod) -> SafeString | None:
         """By how many units the period differs."""
         late = self._late(period)
-        return None if late is None else units(late.usage)
+        return None if late is None else in_column(signed_number(late.usage))
 
     @admin.display(description="comes to")
     def more_cents(self, period: SubscriptionPeriod) -> SafeString | None:
         """What billing them would come to."""
         late = self._late(period)
-        return None if late is None else amount(late.net_cents, _currency(period))
+        return None if late is None else in_column(signed_money(late.net_cents, _currency(period)))
 
-    @admin.display(description="units billed with its own invoice")
+    @admin.display(description="units billed")
     def settled_units(self, period: SubscriptionPeriod) -> SafeString | None:
         """Usage as it was settled."""
         return units(period.settled_usage)
@@ -118,3 +161,30 @@ class LateUsageAdmin(FactsAdmin):
 def _currency(period: SubscriptionPeriod) -> str:
     assert period.item.component is not None
     return period.item.component.price.currency
+
+
+def period_of(period: SubscriptionPeriod) -> str:
+    """The local days of a period: 10 August – 9 September 2026."""
+    return period_text(period.start_at, period.end_at, billing_zone())
+
+
+def signed_number(units: Decimal) -> str:
+    """A quantity with its sign."""
+    return f"{'+' if units > 0 else ''}{number_text(units)}"
+
+
+def signed_money(cents: int, currency: str) -> str:
+    """Money with its sign."""
+    return f"{'+' if cents > 0 else '−' if cents < 0 else ''}{money_text(abs(cents), currency)}"
+
+
+def _words(period: SubscriptionPeriod, late: LateUsage) -> tuple[str, str]:
+    return signed_number(late.usage), signed_money(late.net_cents, _currency(period))
+
+
+def _totals(found: list[tuple[SubscriptionPeriod, LateUsage]]) -> list[str]:
+    """What all comes to, in each currency."""
+    totals: dict[str, int] = defaultdict(int)
+    for period, late in found:
+        totals[_currency(period)] += late.net_cents
+    return [signed_money(cents, currency) for currency, cents in sorted(totals.items())]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.contrib.admin.utils import unquote
@@ -13,19 +12,29 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.decorators import action
 
-from plans.admin.pages import FactsAdmin, amount, units
+from plans.admin.pages import FactsAdmin
 from plans.admin.terms import TermsAdmin, TermsForm
 from plans.refusals import Refusal
 
 
-def held(quantity: Decimal | None, currency: str) -> SafeString | None:
-    """Units, or money where there is a currency, for a column."""
-    return amount(quantity, currency) if currency else units(quantity)
+def leads_to_form(words: str) -> Callable[..., HttpResponse]:
+    """Make the button of a list that leads to its form: a round "+" says too little."""
+
+    @action(description=words, url_path="create", permissions=["add"], icon="add")
+    def create(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
+        opts = model_admin.opts
+        return HttpResponseRedirect(reverse(f"admin:{opts.app_label}_{opts.model_name}_add"))
+
+    return create
 
 
 class MadeAdmin(TermsAdmin, FactsAdmin):
     """Rows that are made by a form and moved by actions of their pages; what they hold is never typed over."""
+
+    actions_list = ["create"]
+    show_add_link = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Whoever may add them in Django's words."""
@@ -41,7 +50,7 @@ class MadeAdmin(TermsAdmin, FactsAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """Show what was made."""
-        self.message_user(request, f"Made: {obj}.")
+        self.message_user(request, f"{self.opts.verbose_name.capitalize()} made: {obj}.")
         return HttpResponseRedirect(link_address(obj))
 
     def ask_and_do(
@@ -51,13 +60,17 @@ class MadeAdmin(TermsAdmin, FactsAdmin):
         form_class: type[TermsForm],
         *,
         title: str,
-        words: str,
-        do: Callable[[Any, Any, datetime], object],
-        done: str,
+        words: str | Callable[[Any], str],
+        do: Callable[[Any, Any, datetime], Any],
+        done: str | Callable[[Any], str | SafeString],
         initial: Callable[[Any], dict[str, Any]] = lambda row: {},
         leads_to_list: bool = False,
     ) -> HttpResponse:
-        """Show the form of an action on a row, or do it by its service. A refusal shows at its field."""
+        """Show the form of an action on a row, or do it by its service. A refusal shows at its field.
+
+        `words` may be made of the row, and `done` of what `do` returned; `initial` is what the form proposes, and what
+        it knows of the row.
+        """
         rows = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         row = self.get_object(request, unquote(object_id))
         if row is None:
@@ -67,17 +80,20 @@ class MadeAdmin(TermsAdmin, FactsAdmin):
         if data is not None and form.is_valid():
             try:
                 with transaction.atomic():
-                    do(row, form, timezone.now())
-                    self.log_change(request, row, done)
+                    made = do(row, form, timezone.now())
+                    told = done if isinstance(done, str) else done(made)
+                    self.log_change(request, row, told)
             except Refusal as refusal:
                 form.add_refusal(refusal)
             else:
-                self.message_user(request, done)
+                self.message_user(request, told)
                 return HttpResponseRedirect(rows if leads_to_list else link_address(row))
         context = {
             **self.admin_site.each_context(request),
             "title": title,
-            "words": f"{row}. {words}",
+            "words": words if isinstance(words, str) else words(row),
+            "original": row,
+            "back": link_address(row),
             "opts": self.opts,
             "form": form,
             "media": self.media,

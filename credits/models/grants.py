@@ -6,6 +6,8 @@ from django.db.models import F, Q
 from credits.models.definitions import CreditDefinition
 from plans.ids import public_id_field
 from plans.models import Customer, Metric, Subscription, SubscriptionPeriod
+from plans.money import grouped_number
+from plans.words import money_text
 
 
 class GrantSource(models.TextChoices):
@@ -93,7 +95,14 @@ class CreditGrant(models.Model):
                 condition=Q(metric=None, ledger_remaining__gt=0),
                 name="grant_of_money",
             ),
+            models.Index(
+                fields=["customer", "metric"],
+                condition=Q(metric__isnull=False, ledger_remaining__gt=0),
+                name="grant_with_units_left",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.initial_amount.normalize():f} from {self.starts_at:%Y-%m-%d}"
+        held = self.initial_amount
+        amount = money_text(held, self.currency) if self.currency else grouped_number(held)
+        return f"{amount} from {self.starts_at.day} {self.starts_at:%b %Y}"

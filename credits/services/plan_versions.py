@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -70,9 +70,9 @@ def publish_version(
     on_sale = Price.objects.live().filter(plan=base, is_override_price=False).order_by("created_at", "pk")
     sources = on_sale if prices is None else prices
     clones = {source.pk: clone_price(at=at, source=source, plan=plan) for source in sources}
-    _copy_definitions(at, base, plan, clones)
+    copy_definitions(at, base, plan, clones)
     if clones or plan.is_enterprise_plan:
-        _show_on_tables(plan)
+        show_on_tables(plan)
     return plan
 
 
@@ -90,20 +90,25 @@ def _find_prices(plan: Plan, identifiers: Sequence[str]) -> list[Price]:
     return [found[identifier] for identifier in dict.fromkeys(identifiers)]
 
 
-def _copy_definitions(at: datetime, base: Plan, plan: Plan, clones: Mapping[int, Price]) -> None:
-    """Copy what comes with the prices and with the plan itself, linked to the copies of prices and components."""
+def copy_definitions(
+    at: datetime, base: Plan, plan: Plan, clones: Mapping[int, Price], *, without: Collection[int] = ()
+) -> None:
+    """Copy what comes with the prices of `base` and with the plan itself, linked to the prices that follow them
+    (`clones`, by the keys of the earlier ones) and to their components; `without` has the keys of definitions that are
+    not copied."""
     counted = set(PlanFeature.objects.filter(plan=plan).values_list("feature__metrics", flat=True))
     usage = PriceComponent.objects.filter(price__plan=plan, kind=ComponentKind.USAGE)
     priced = set(usage.values_list("component_id", "metric_id"))
+    components = set(PriceComponent.objects.filter(price__plan=plan).values_list("component_id", flat=True))
     counted |= {metric for _, metric in priced}
     copies = []
-    definitions = CreditDefinition.objects.filter(deleted_at=None)
+    definitions = CreditDefinition.objects.filter(deleted_at=None).exclude(pk__in=without)
     for definition in definitions.filter(Q(price__in=clones) | Q(plan=base, price=None)).order_by("pk"):
         linked = definition.price_component_id
         is_money = definition.application_type == ApplicationType.MONETARY
         has_use = (linked, definition.metric_id) in priced if linked else definition.metric_id in counted
         # Without its component or feature a quota would be one of units that nobody counts.
-        if not is_money and not has_use:
+        if (linked and linked not in components) or not (is_money or has_use):
             continue
         definition.pk, definition.public_id = None, new_public_id("cred_def_")
         definition.plan, definition.created_at = plan, at
@@ -113,7 +118,7 @@ def _copy_definitions(at: datetime, base: Plan, plan: Plan, clones: Mapping[int,
     CreditDefinition.objects.bulk_create(copies)
 
 
-def _show_on_tables(plan: Plan) -> None:
+def show_on_tables(plan: Plan) -> None:
     """Put a new version in the place of the latest one that a pricing table shows; its look there stays."""
     shown = PricingTablePlan.objects.filter(plan__stable_plan_id=plan.stable_plan_id)
     latest = shown.order_by("pricing_table_id", "-plan__version_number").distinct("pricing_table_id")

@@ -6,17 +6,19 @@ from typing import Any
 
 from django.db import transaction
 
-from credits.models import ApplicationType, Scope
+from credits.models import ApplicationType, CreditDefinition, Scope
 from credits.services.definitions import create_definition
+from credits.services.earlier_version import EarlierVersion
 from metering.services.metrics import create_metric
-from plans.models import Feature, Metric, Overage, Plan, Price
+from plans.models import ComponentKind, Feature, Metric, Overage, Plan, Price
 from plans.models.features import USAGE_BASED
 from plans.models.metrics import Aggregation, ValueType
+from plans.models.prices import Frequency
 from plans.page_words import plural
 from plans.price_language import DSL_VERSION, read_pricing_data
 from plans.refusals import InvalidInput
 from plans.services.features import create_feature
-from plans.services.plans import FeatureConfig, create_plan
+from plans.services.plans import FeatureConfig, create_plan, create_version, lock_versions
 from plans.services.prices import create_price
 from plans.services.pricing_tables import add_plan_to_default_table
 from plans.services.unpriced_items import meter_feature
@@ -92,9 +94,14 @@ def publish_plan(
     seats: SeatTerms | None = None,
     feature_configs: Sequence[FeatureConfig] = (),
     on_pricing_table: bool = False,
+    base: Plan | None = None,
     **looks: Any,
 ) -> Plan:
     """Create a plan with all that it takes to sell it: features, metrics, prices and quotas. All of it, or nothing.
+
+    With `base` it is the next version of that plan. What is named here takes the place of its prices, of its counted
+    features and of their plain quotas; its other features and definitions are copied, components keep their ids and
+    words. Subscriptions keep the version they have; pricing tables show the new one in the place of the latest.
 
     Amounts are minor units of `currency`. A price is made for each interval with an amount, of the plan or its seats,
     or a monthly one without a fee when only usage is priced; the usage of the yearly price is billed monthly too.
@@ -105,6 +112,8 @@ def publish_plan(
 
     Raises InvalidInput for terms that do not fit together, and what the services of the single parts refuse.
     """
+    if base is not None:
+        lock_versions(base)
     seats = seats or SeatTerms()
     monthly, yearly = (
         (monthly_amount_cents, seats.monthly_amount_cents),
@@ -121,20 +130,29 @@ def publish_plan(
     if len(configured) < len(feature_configs):
         raise InvalidInput.at("featureConfigs", "names a feature twice.")
     by_feature = {config.feature.pk: config for config in configs} | configured
-    plan = create_plan(at=at, name=name, features=list(by_feature.values()), **looks)
+    earlier = EarlierVersion() if base is None else EarlierVersion.of(base)
+    if base is None:
+        plan = create_plan(at=at, name=name, features=list(by_feature.values()), **looks)
+    else:
+        kept = [FeatureConfig(feature=feature) for feature in earlier.uncounted if feature.pk not in by_feature]
+        plan = create_version(at=at, base=base, features=[*kept, *by_feature.values()], name=name, **looks)
     priced = [(terms, metric) for terms, _, metric in counted if terms.is_priced]
-    prices = []
+    prices: dict[str, Price] = {}
     if has_monthly or (priced and not has_yearly):
         in_advance = _in_advance(monthly_amount_cents, seats.monthly_amount_cents, seats, _MONTHLY)
-        prices.append(_publish_price(at, plan, currency, in_advance, priced))
+        components = earlier.with_ids(in_advance + _metered(priced), Frequency.MONTHLY)
+        prices[Frequency.MONTHLY] = _publish_price(at, plan, currency, components)
     if has_yearly:
         # Beside a yearly fee a quota renews by the month only if something of the price turns monthly.
         metered = [(terms, metric) for terms, _, metric in counted if terms.is_priced or terms.quota]
         in_advance = _in_advance(yearly_amount_cents, seats.yearly_amount_cents, seats, _YEARLY)
-        prices.append(_publish_price(at, plan, currency, in_advance, metered))
-    for terms, feature, _ in counted:
+        components = earlier.with_ids(in_advance + _metered(metered), Frequency.YEARLY)
+        prices[Frequency.YEARLY] = _publish_price(at, plan, currency, components)
+    for terms, feature, metric in counted:
         if terms.quota is not None:
-            _publish_quota(at, plan, prices, feature, terms, terms.quota)
+            like = earlier.quota_of(metric)
+            _publish_quota(at, plan, list(prices.values()), feature, metric, terms, terms.quota, like)
+    earlier.hand_over(plan, prices, [metric for _, _, metric in counted], at)
     if on_pricing_table:
         add_plan_to_default_table(plan=plan)
     return plan
@@ -220,19 +238,12 @@ def _in_advance(fee_cents: int | None, seat_cents: int | None, seats: SeatTerms,
     return components
 
 
-def _publish_price(
-    at: datetime,
-    plan: Plan,
-    currency: str,
-    in_advance: Sequence[dict[str, Any]],
-    priced: Sequence[tuple[UsageTerms, Metric]],
-) -> Price:
-    """Make one price through the price language, so that its rules hold for it as for any other."""
-    components = [*in_advance]
-    components += [
+def _metered(priced: Sequence[tuple[UsageTerms, Metric]]) -> list[dict[str, Any]]:
+    """The components of usage, in the price language."""
+    return [
         {
             "type": "usage",
-            "component_name": _component_name(terms),
+            "component_name": f"usage_{terms.slug}",
             "label": f"{terms.name} usage"[:200],
             "unit_label": terms.unit_label,
             "metric_id": metric.public_id,
@@ -241,23 +252,32 @@ def _publish_price(
         }
         for terms, metric in priced
     ]
-    read = read_pricing_data({"dsl_version": DSL_VERSION, "components": components})
+
+
+def _publish_price(at: datetime, plan: Plan, currency: str, components: Sequence[dict[str, Any]]) -> Price:
+    """Make one price through the price language, so that its rules hold for it as for any other."""
+    read = read_pricing_data({"dsl_version": DSL_VERSION, "components": [*components]})
     return create_price(at=at, plan=plan, currency=currency, components=read)
 
 
-def _component_name(terms: UsageTerms) -> str:
-    return f"usage_{terms.slug}"
-
-
 def _publish_quota(
-    at: datetime, plan: Plan, prices: Sequence[Price], feature: Feature, terms: UsageTerms, quota: QuotaTerms
+    at: datetime,
+    plan: Plan,
+    prices: Sequence[Price],
+    feature: Feature,
+    metric: Metric,
+    terms: UsageTerms,
+    quota: QuotaTerms,
+    like: CreditDefinition | None,
 ) -> None:
-    """Make one quota per price that charges the usage, linked to its component; else one for the feature."""
+    """Make one quota per price that charges the usage, linked to its component; else one for the feature. It is called
+    as the one that it is `like`."""
     if quota.units <= 0:
         raise InvalidInput.at("includedUnits", "must be more than 0.")
+    words = f"Included {terms.name}"[:200]
     common: dict[str, Any] = {
         "at": at,
-        "name": f"Included {terms.name}"[:200],
+        "name": like.name if like else words,
         "scope": Scope.PLAN,
         "application_type": ApplicationType.USAGE,
         "default_amount": quota.units,
@@ -265,9 +285,9 @@ def _publish_quota(
         "feature": feature,
         "renew_on_billing": quota.renews,
         "billing_visible": quota.shown_on_invoices,
-        "billing_description": f"Included {terms.name}"[:200],
+        "billing_description": like.billing_description if like else words,
     }
-    metering = [(price, price.components.filter(component_name=_component_name(terms)).first()) for price in prices]
+    metering = [(price, price.components.filter(kind=ComponentKind.USAGE, metric=metric).first()) for price in prices]
     if not any(component for _, component in metering):
         create_definition(**common)
         return

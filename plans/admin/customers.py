@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from billing.models import Invoice
 from billing.services.park import unpark_customer
@@ -20,6 +21,8 @@ from plans.admin.pages import (
     PageAdmin,
     amount,
     charges_text,
+    day,
+    held,
     link,
     link_to,
     moment,
@@ -50,7 +53,7 @@ class SubscriptionInline(FactsInline):
 
 
 class GrantInline(FactsInline):
-    """The units that the customer was given."""
+    """The credits that the customer was given."""
 
     model = CreditGrant
     fields = [
@@ -58,9 +61,9 @@ class GrantInline(FactsInline):
         "source",
         "granted",
         "settled_rest",
-        moment("starts_at"),
-        moment("expires_at"),
-        moment("revoked_at"),
+        day("starts_at"),
+        day("expires_at"),
+        day("revoked_at"),
     ]
     verbose_name_plural = "credit grants"
 
@@ -75,13 +78,13 @@ class GrantInline(FactsInline):
 
     @admin.display(description="granted")
     def granted(self, grant: CreditGrant) -> SafeString | None:
-        """Units given."""
-        return units(grant.initial_amount)
+        """Units or money given."""
+        return held(grant.initial_amount, grant.currency)
 
     @admin.display(description="left in the ledger")
     def settled_rest(self, grant: CreditGrant) -> SafeString | None:
-        """Units that settlements have left; usage since then is not taken off."""
-        return units(grant.ledger_remaining)
+        """What settlements and invoices have left; usage since then is not taken off."""
+        return held(grant.ledger_remaining, grant.currency)
 
 
 class InvoiceInline(FactsInline):
@@ -132,6 +135,7 @@ class CustomerAdmin(PageAdmin):
     list_per_page = 50
     show_full_result_count = False
     actions = ["unpark"]
+    actions_detail = ["grant", "invoices"]
     readonly_fields = [
         "public_id",
         "external_customer_id",
@@ -188,6 +192,26 @@ class CustomerAdmin(PageAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Customer]:
         """Without the deleted ones."""
         return super().get_queryset(request).filter(deleted_at=None)
+
+    def has_grant_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whoever may add grants in Django's words."""
+        return request.user.has_perm("credits.add_creditgrant")
+
+    @action(description="Grant credits…", url_path="grant", permissions=["grant"])
+    def grant(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Lead to the form of a grant for this customer."""
+        return self._lead_to(request, object_id, "admin:credits_creditgrant_add", "customer")
+
+    @action(description="Invoices", url_path="invoices", permissions=["view"])
+    def invoices(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Lead to all invoices of this customer."""
+        return self._lead_to(request, object_id, "admin:billing_invoice_changelist", "q")
+
+    def _lead_to(self, request: HttpRequest, object_id: str, page: str, name: str) -> HttpResponse:
+        customer = self.get_object(request, unquote(object_id))
+        if customer is None:
+            return HttpResponseRedirect(reverse("admin:plans_customer_changelist"))
+        return HttpResponseRedirect(f"{reverse(page)}?{urlencode({name: customer.public_id})}")
 
     @display(description="billing", label={"parked": "danger", "running": "success"})
     def billing_state(self, customer: Customer) -> str:

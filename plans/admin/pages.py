@@ -1,7 +1,7 @@
 """What the operator's pages are made of: pages of facts, and how amounts, units and links look on them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.views import ChangeList
 
 from plans.admin.price_texts import component_text
 from plans.models import Overage, PlanFeature, Price, SubscriptionFeature
@@ -35,8 +36,27 @@ class CappedPaginator(Paginator):
         return rows.order_by()[:MOST_COUNTED].count()
 
 
+class PageList(ChangeList):
+    """A list that does not offer to show all where it does."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Without a search the rows that were counted are all there are."""
+        super().get_results(request)
+        if not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
+
+
 class PageAdmin(ModelAdmin):
-    """Pages that answer whatever an address holds. No text of the database has a NUL, so asking for one would fail."""
+    """Pages that answer whatever an address holds. No text of the database has a NUL, so asking for one would fail.
+
+    `nothing_yet` is what an empty list says to do.
+    """
+
+    nothing_yet = "There is nothing here yet."
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Lists that count once."""
+        return PageList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, all of it when it is asked for with a NUL, or act on what was chosen in it."""
@@ -123,6 +143,11 @@ def units(quantity: Decimal | int | None) -> SafeString | None:
     return None if quantity is None else in_column(grouped_number(Decimal(quantity)).replace("-", "−"))
 
 
+def held(quantity: Decimal | None, currency: str) -> SafeString | None:
+    """Units, or money where there is a currency, for a column."""
+    return amount(quantity, currency) if currency else units(quantity)
+
+
 def in_column(text: str) -> SafeString:
     """Figures that stand under each other, aligned at their last digit."""
     return format_html('<span class="figure">{}</span>', text)
@@ -137,6 +162,24 @@ def moment(field: str, words: str = "") -> Callable[[Any], SafeString | None]:
 
     column.__name__ = field
     return column
+
+
+def day(field: str, words: str = "") -> Callable[[Any], SafeString | None]:
+    """A column like moment, which leaves out midnight: 22 Dec 2026."""
+
+    @admin.display(description=words or field.removesuffix("_at").replace("_", " "), ordering=field)
+    def column(row: Any) -> SafeString | None:
+        return day_text(getattr(row, field))
+
+    column.__name__ = field
+    return column
+
+
+def day_text(at: datetime | None) -> SafeString | None:
+    """An instant as people write it, without its time where that is midnight."""
+    if at is None or at.astimezone(UTC).time() != time():
+        return moment_text(at)
+    return unbroken(f"{at.astimezone(UTC).day} {at.astimezone(UTC):%b %Y}")
 
 
 def moment_text(at: datetime | None) -> SafeString | None:

@@ -57,6 +57,8 @@ class PlanForm(SeatsForm):
         ("Who sees it", ["is_visible_in_pricing_table", "button_text"]),
     ]
     further_in = "Price"
+    # Of the plan that the form makes a version of: its other versions may have its name.
+    stable_plan_id = ""
     field_of_path = {"currency": "currency", "name": "name", "monthly_fee": "monthly_fee"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +72,7 @@ class PlanForm(SeatsForm):
     def clean_name(self) -> str:
         """The name, which no other plan has."""
         name = self.cleaned_data["name"]
-        check_plan_name(name)
+        check_plan_name(name, self.stable_plan_id)
         return name
 
     def clean_currency(self) -> str:
@@ -143,14 +145,19 @@ class UsageForm(UsagePriceForm):
         ("Beyond", ["overage"]),
     ]
 
+    def slug(self, event_name: str) -> str:
+        """The slug of the feature that the usage is counted for."""
+        return slug_of(event_name)
+
     def clean_event_name(self) -> str:
         """The event name, which must give its feature a slug and be what an existing feature of that slug counts."""
         event_name = self.cleaned_data["event_name"]
+        slug = self.cleaned_data["slug"] = self.slug(event_name)
         try:
-            check_slug(slug_of(event_name))
+            check_slug(slug)
         except InvalidInput:
             raise forms.ValidationError("Use at least three letters or numbers.") from None
-        feature = feature_of(event_name)
+        feature = find_feature(slug)
         if feature is not None:
             check_counts(feature, event_name)
         return event_name
@@ -159,7 +166,9 @@ class UsageForm(UsagePriceForm):
         """Refuse another name for a feature that has one, and a price that cannot be."""
         cleaned = super().clean() or self.cleaned_data
         self.check_model(cleaned)
-        feature = feature_of(cleaned["event_name"]) if "event_name" in cleaned else None
+        if cleaned.get("fixed_cost_cents") and cleaned.get("included_units"):
+            self.add_error("included_units", "Leave this empty: units cannot be included where each event has a fee.")
+        feature = find_feature(cleaned["slug"]) if "event_name" in cleaned else None
         if feature is not None and cleaned.get("feature_name") not in ("", None, feature.display_name):
             self.add_error(
                 "feature_name",
@@ -197,12 +206,12 @@ class BaseUsageFormSet(forms.BaseFormSet):
         """Name the second of two that would be the same feature."""
         seen: set[str] = set()
         for form in self.forms:
-            event_name = getattr(form, "cleaned_data", {}).get("event_name")
-            if event_name is None or self._should_delete_form(form):  # type: ignore[attr-defined]
+            cleaned = getattr(form, "cleaned_data", {})
+            if not cleaned.get("event_name") or self._should_delete_form(form):  # type: ignore[attr-defined]
                 continue
-            if slug_of(event_name) in seen:
+            if cleaned["slug"] in seen:
                 form.add_error("event_name", "This usage is counted above already.")
-            seen.add(slug_of(event_name))
+            seen.add(cleaned["slug"])
 
 
 UsageFormSet = forms.formset_factory(
@@ -215,18 +224,18 @@ UsageFormSet = forms.formset_factory(
 )
 
 
-def check_plan_name(name: str) -> None:
-    """Raise ValidationError for the name of a plan that exists: two of a name could not be told apart."""
-    if Plan.objects.live().filter(name__iexact=name).exists():
+def check_plan_name(name: str, stable_plan_id: str = "") -> None:
+    """Raise ValidationError for the name of another plan that exists: two of a name could not be told apart."""
+    if Plan.objects.live().filter(name__iexact=name).exclude(stable_plan_id=stable_plan_id).exists():
         raise forms.ValidationError(
             f"There is a plan {name} already. If you have just sent this form, it is published: see the list of plans. "
             "Otherwise choose another name."
         )
 
 
-def feature_of(event_name: str) -> Feature | None:
-    """The feature that exists for an event name."""
-    return Feature.objects.live().filter(slug=slug_of(event_name)).first()
+def find_feature(slug: str) -> Feature | None:
+    """The feature that exists with a slug."""
+    return Feature.objects.live().filter(slug=slug).first()
 
 
 def check_counts(feature: Feature, event_name: str) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -19,7 +19,9 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action
 
 from credits.models import CreditDefinition
-from credits.services.publish_plan import QuotaTerms, SeatTerms, UsageTerms, publish_plan
+from credits.services.publish_plan import publish_plan
+from plans.admin.next_version import CannotShow, NextUsageFormSet, NextVersionForm, carried_text, shown_terms
+from plans.admin.offered_terms import offered_terms, refuse_second
 from plans.admin.pages import (
     FactsInline,
     GivenInline,
@@ -31,7 +33,7 @@ from plans.admin.pages import (
     units,
     yes_or_no,
 )
-from plans.admin.plan_form import PlanForm, UsageFormSet, check_plan_name, feature_of, name_of, slug_of
+from plans.admin.plan_form import PlanForm, UsageFormSet
 from plans.admin.price_texts import fees_text, offer_text, quota_amount
 from plans.admin.terms import TermsAdmin
 from plans.models import (
@@ -42,9 +44,12 @@ from plans.models import (
     PricingTablePlan,
     Subscription,
 )
-from plans.refusals import InvalidInput
 from plans.services.plans import delete_plan
 
+NEXT_WORDS = (
+    "Who subscribes from now on gets it, and pricing tables show it in the place of the one before. "
+    "Those who have an earlier version keep it."
+)
 CREATED = moment("created_at")
 DELETED = moment("deleted_at")
 GONE = {"fields": [DELETED], "description": "Nobody can subscribe any more. Those who have it keep it."}
@@ -202,6 +207,8 @@ class PlanAdmin(TermsAdmin):
     ]
     actions = ["delete_selected"]
     actions_list = ["create"]
+    show_add_link = False
+    actions_detail = ["new_version"]
     fieldsets = [
         (None, {"fields": ["name", "description", "charges", "subscriptions"]}),
         (
@@ -221,35 +228,48 @@ class PlanAdmin(TermsAdmin):
 
     def make(self, form: PlanForm, lines: Any, at: datetime) -> Plan:
         """Publish the plan with all that it takes to sell it."""
-        terms = form.cleaned_data
-        refuse_second(terms["name"])
-        usage = [usage_terms(line) for line in lines.filled()]
-        seats = seat_terms(terms)
-        amounts = (terms["monthly_fee"], terms["yearly_fee"], seats.monthly_amount_cents, seats.yearly_amount_cents)
-        if amounts == (None,) * 4 and not any(line.is_priced for line in usage):
-            raise InvalidInput.at("monthly_fee", "say what the plan costs; 0 makes it free.")
-        return publish_plan(
-            at=at,
-            name=terms["name"],
-            currency=terms["currency"],
-            monthly_amount_cents=terms["monthly_fee"],
-            yearly_amount_cents=terms["yearly_fee"],
-            usage_components=usage,
-            seats=seats,
-            description=terms["description"],
-            is_visible_in_pricing_table=terms["is_visible_in_pricing_table"],
-            on_pricing_table=terms["is_visible_in_pricing_table"],
-            button_text=terms["button_text"],
-        )
+        refuse_second(form.cleaned_data["name"])
+        shown = form.cleaned_data["is_visible_in_pricing_table"]
+        looks = {"is_visible_in_pricing_table": shown, "on_pricing_table": shown}
+        return publish_plan(at=at, **offered_terms(form, lines), **looks)
 
-    def initial_terms(self) -> dict[str, Any]:
+    def initial_terms(self, request: HttpRequest) -> dict[str, Any]:
         """The currency that the merchant sells in."""
         return {"currency": Merchant.objects.values_list("default_currency", flat=True).get()}
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """Show the plan that was made."""
-        self.message_user(request, f"The plan {obj.name} is published. This is what it sells.")
+        called = f"plan {obj.name}" if obj.version_number == 1 else f"version {obj.version_number} of {obj.name}"
+        self.message_user(request, f"The {called} is published. This is what it sells.")
         return HttpResponseRedirect(reverse("admin:plans_plan_change", args=[obj.pk]))
+
+    def has_version_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """A version is a plan, too."""
+        return super().has_add_permission(request)
+
+    @action(description="New version", url_path="new-version", permissions=["version"])
+    def new_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Publish the next version of a plan; the form begins with what this one sells."""
+        base = self.get_object(request, unquote(object_id))
+        if base is None:
+            return HttpResponseRedirect(reverse("admin:plans_plan_changelist"))
+        try:
+            terms, usage = shown_terms(base)
+        except CannotShow as reason:
+            self.message_user(request, str(reason), messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:plans_plan_change", args=[base.pk]))
+        data = request.POST if request.method == "POST" else None
+        form = NextVersionForm(data, initial=terms, base=base)
+        lines = NextUsageFormSet(data, prefix="lines", initial=usage)
+
+        def make(form: Any, lines: Any, at: datetime) -> Plan:
+            form.refuse_if_outdated()
+            note = form.cleaned_data["commit_message"]
+            return publish_plan(at=at, base=base, commit_message=note, **offered_terms(form, lines))
+
+        title = f"New version of {base.name}"
+        words = {"title": title, "words": f"{NEXT_WORDS} {carried_text(base)}".strip(), "button": "Publish the version"}
+        return self.state_or_make(request, form, lines, make, words)
 
     @action(description="Create a plan", url_path="create", permissions=["add"], icon="add")
     def create(self, request: HttpRequest) -> HttpResponse:
@@ -339,40 +359,3 @@ class PlanAdmin(TermsAdmin):
         """Links to the versions of the same plan."""
         same = Plan.objects.live().filter(stable_plan_id=plan.stable_plan_id).order_by("version_number")
         return format_html_join(" · ", "{}", ((link(version, f"v{version.version_number}"),) for version in same))
-
-
-def refuse_second(name: str) -> None:
-    """Raise InvalidInput when the form is sent twice: the second waits here for the first, and finds its plan."""
-    Merchant.objects.select_for_update(no_key=True).get()
-    try:
-        check_plan_name(name)
-    except forms.ValidationError as error:
-        raise InvalidInput.at("name", str(error.message)) from None
-
-
-def seat_terms(terms: dict[str, Any]) -> SeatTerms:
-    """The terms of seats as they were entered."""
-    return SeatTerms(
-        monthly_amount_cents=terms["monthly_seat_fee"],
-        yearly_amount_cents=terms["yearly_seat_fee"],
-        minimum_quantity=terms["minimum_seats"] or 1,
-        unit_label=terms["seat_label"] or "seat",
-    )
-
-
-def usage_terms(line: dict[str, Any]) -> UsageTerms:
-    """The terms of one kind of usage as it was entered; an existing feature keeps its name."""
-    known = feature_of(line["event_name"])
-    included = line["included_units"]
-    return UsageTerms(
-        slug=slug_of(line["event_name"]),
-        name=known.display_name if known else line["feature_name"] or name_of(line["event_name"]),
-        event_name=line["event_name"],
-        unit_label=line["unit_label"],
-        unit_cost_cents=line["unit_cost_cents"],
-        pricing=line["pricing"],
-        overage=line["overage"],
-        quota=None
-        if included is None
-        else QuotaTerms(units=included, renews=line["renews"], shown_on_invoices=line["shown_on_invoices"]),
-    )

@@ -1,4 +1,4 @@
-"""Prices by the seat, by tiers and by packages, as the plan form asks for them."""
+"""Prices by the seat, by tiers, packages and percentages, with bounds and conversions, as the plan form asks them."""
 
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -14,13 +14,20 @@ from plans.price_language import (
     UNIT_COST_DECIMALS,
     read_pricing_data,
 )
-from plans.pricing import GRADUATED, PACKAGE, VOLUME
+from plans.pricing import GRADUATED, PACKAGE, PER_UNIT, PERCENTAGE, VOLUME
 from plans.refusals import InvalidInput
 
 MOST_TIERS = 6
 _TIERED = f"{GRADUATED} {VOLUME}"
 # Where the price language says that something is wrong, and the field that it stands in.
 _FIELD_OF_KEY = {"up_to": "up_to", "unit_cost_cents": "unit_cost_cents", "flat_cost_cents": "flat_cents"}
+_TERMS_OF = {
+    PER_UNIT: ["unit_cost_cents"],
+    PACKAGE: ["package_size", "package_cost_cents", "package_round"],
+    PERCENTAGE: ["rate_percent", "fixed_cost_cents"],
+}
+# What any model may have beside its own terms.
+_COMMON_TERMS = ["divide_by", "divide_round", "minimum_cents", "maximum_cents"]
 
 
 class PlainDecimalField(forms.DecimalField):
@@ -49,6 +56,17 @@ def unit_cost_field(**kwargs: Any) -> PlainDecimalField:
         max_value=LARGEST_UNIT_COST_CENTS,
         max_digits=10 + UNIT_COST_DECIMALS,
         decimal_places=UNIT_COST_DECIMALS,
+        **kwargs,
+    )
+
+
+def whole_cents_field(**kwargs: Any) -> forms.IntegerField:
+    """Make a field for an amount in whole cents."""
+    return forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=LARGEST_AMOUNT_CENTS,
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
         **kwargs,
     )
 
@@ -112,24 +130,62 @@ class UsagePriceForm(TermsForm):
             (GRADUATED, "Tiers: each unit at the price of its own tier"),
             (VOLUME, "Tiers: all units at the price of the tier that they reach"),
             (PACKAGE, "Packages"),
+            (PERCENTAGE, "A percentage of the amount"),
         ],
-        help_text="Tiers and packages price what is used beyond the included units; where a tier holds for all units, "
-        "those count for it too.",
+        help_text="Prices what is used beyond the included units; where a tier holds for all units, those count for it "
+        "too. Of a percentage the units are an amount of money, such as 250.00.",
     )
     package_size = units_field(example="100", label="Units in a package")
-    package_cost_cents = unit_cost_field(
-        example="500", label="Price of a package in cents", help_text="A package that is begun is paid in full."
+    package_cost_cents = unit_cost_field(example="500", label="Price of a package in cents")
+    package_round = forms.ChoiceField(
+        label="A package that is begun",
+        required=False,
+        choices=[("", "is paid in full"), ("down", "is paid once it is full")],
+    )
+    rate_percent = PlainDecimalField(
+        example="2.9",
+        label="Percent of the amount",
+        required=False,
+        min_value=0,
+        max_digits=19,
+        decimal_places=UNIT_COST_DECIMALS,
+        help_text="2.9 of an amount of 100.00 is 2.90.",
+    )
+    fixed_cost_cents = unit_cost_field(
+        example="30", label="And per event in cents", help_text="Beside the percentage. Empty: none."
+    )
+    minimum_cents = whole_cents_field(
+        label="At least, in cents", help_text="Due each month, also without any usage. Empty: none."
+    )
+    maximum_cents = whole_cents_field(label="At most, in cents", help_text="No month costs more. Empty: no limit.")
+    divide_by = units_field(
+        example="1000000000",
+        label="Sent units in a priced one",
+        help_text="1000000000 for bytes that are priced by the GB. A quota counts what is sent. Empty: 1.",
+    )
+    divide_round = forms.ChoiceField(
+        label="Parts of a priced unit",
+        required=False,
+        choices=[
+            ("", "count as parts"),
+            ("up", "count as one"),
+            ("down", "do not count"),
+            ("half_up", "count from half on"),
+        ],
     )
 
     further_in = "Charged"
-    further_title = "Tiers or packages"
+    further_title = "Tiers, packages, percentages, minimum and more"
     further: ClassVar[list[tuple[str, list[str]]]] = [
         ("", ["model"]),
-        (PACKAGE, ["package_size", "package_cost_cents"]),
+        (PACKAGE, _TERMS_OF[PACKAGE]),
+        (PERCENTAGE, _TERMS_OF[PERCENTAGE]),
         *(
             (_TIERED, [f"tier_{row}_up_to", f"tier_{row}_unit_cost_cents", f"tier_{row}_flat_cents"])
             for row in range(1, MOST_TIERS + 1)
         ),
+        ("", ["minimum_cents", "maximum_cents"]),
+        ("", ["divide_by", "divide_round"]),
     ]
 
     def rows_of_fields(self) -> dict[str, forms.Field]:
@@ -137,35 +193,44 @@ class UsagePriceForm(TermsForm):
         return {name: field for row in range(1, MOST_TIERS + 1) for name, field in _tier_fields(row).items()}
 
     def check_model(self, cleaned: dict[str, Any]) -> None:
-        """Put the terms of the chosen model into `pricing`, in the price language; None for a price per unit."""
+        """Put the terms of the price into `pricing`, in the price language; None for nothing but a price per unit."""
         cleaned["pricing"] = None
-        model = cleaned.get("model")
-        if not model:
+        model = cleaned.get("model") or PER_UNIT
+        common = {name: cleaned[name] for name in _COMMON_TERMS if cleaned.get(name) not in (None, "")}
+        if model == PER_UNIT:
             self._refuse_lost_terms()
-            return
-        if cleaned.get("unit_cost_cents") is not None:
-            self.add_error("unit_cost_cents", "Leave this empty: the price stands below, in tiers or packages.")
-        rows = [] if model == PACKAGE else self._filled_rows(cleaned)
-        pricing = self._package(cleaned) if model == PACKAGE else self._tiers(model, rows, cleaned)
+            if not common:
+                return
+        elif cleaned.get("unit_cost_cents") is not None:
+            self.add_error("unit_cost_cents", "Leave this empty: the price stands below.")
+        rows = self._filled_rows(cleaned) if model in _TIERED.split() else []
+        own = self._tiers(rows, cleaned) if model in _TIERED.split() else self._own_terms(model, cleaned)
+        pricing = {"model": model, **own, **common}
         if not self.errors:
             self._ask_the_language(pricing, rows)
             cleaned["pricing"] = pricing
 
     def _refuse_lost_terms(self) -> None:
-        """Refuse tiers and packages that nothing would be done with."""
+        """Refuse tiers, packages and percentages that nothing would be done with."""
         names = [name for models, row in self.further for name in row if models]
-        typed = [name for name in names if self.cleaned_data.get(name) is not None]
+        typed = [name for name in names if self.cleaned_data.get(name) not in (None, "")]
         if typed and not self.errors:
-            self.add_error("model", "Choose tiers or packages, or empty the fields below.")
+            self.add_error("model", "Choose what the fields below belong to, or empty them.")
 
-    def _package(self, cleaned: dict[str, Any]) -> dict[str, Any]:
-        for name, example in (("package_size", "100"), ("package_cost_cents", "500 for $5.00")):
+    def _own_terms(self, model: str, cleaned: dict[str, Any]) -> dict[str, Any]:
+        """The terms of a model without tiers; what it cannot be without is asked for."""
+        needed = {
+            PER_UNIT: {"unit_cost_cents": "Say what a unit costs; 0 is free."},
+            PACKAGE: {
+                "package_size": "Write a number, such as 100.",
+                "package_cost_cents": "Write a number, such as 500 for $5.00.",
+            },
+            PERCENTAGE: {"rate_percent": "Write a number, such as 2.9."},
+        }[model]
+        for name, words in needed.items():
             if cleaned.get(name) is None and name not in self.errors:
-                self.add_error(name, f"Write a number, such as {example}.")
-        size = cleaned.get("package_size")
-        if size is not None and size <= 0:
-            self.add_error("package_size", "Use a number above 0.")
-        return {"model": PACKAGE, "package_size": size, "package_cost_cents": cleaned.get("package_cost_cents")}
+                self.add_error(name, words)
+        return {name: cleaned.get(name) for name in _TERMS_OF[model] if cleaned.get(name) not in (None, "")}
 
     def _filled_rows(self, cleaned: dict[str, Any]) -> list[int]:
         def is_filled(row: int) -> bool:
@@ -174,7 +239,7 @@ class UsagePriceForm(TermsForm):
 
         return [row for row in range(1, MOST_TIERS + 1) if is_filled(row)]
 
-    def _tiers(self, model: str, rows: list[int], cleaned: dict[str, Any]) -> dict[str, Any]:
+    def _tiers(self, rows: list[int], cleaned: dict[str, Any]) -> dict[str, Any]:
         if len(rows) < 2:
             self.add_error("tier_1_up_to", "Write at least two tiers; the last one has no end.")
         tiers = []
@@ -191,7 +256,7 @@ class UsagePriceForm(TermsForm):
             if tier["unit_cost_cents"] is None and tier["flat_cost_cents"] is None:
                 self._ask_for_cost(row)
             tiers.append({key: value for key, value in tier.items() if value is not None or key == "up_to"})
-        return {"model": model, "tiers": tiers}
+        return {"tiers": tiers}
 
     def _ask_for_cost(self, row: int) -> None:
         name = f"tier_{row}_unit_cost_cents"
@@ -226,8 +291,8 @@ def _tier_fields(row: int) -> dict[str, forms.Field]:
 
 
 def _field_of(path: str, rows: list[int]) -> str | None:
-    """The field for a path such as tiers[1].up_to or package_size."""
-    if path in ("package_size", "package_cost_cents"):
+    """The field for a path such as tiers[1].up_to, package_size or maximum_cents."""
+    if path in UsagePriceForm.base_fields or path == "unit_cost_cents":
         return path
     place, _, key = path.partition("].")
     if not place.startswith("tiers[") or key not in _FIELD_OF_KEY:

@@ -1,6 +1,6 @@
 """Rows that a service makes: a form states the terms, and what the service refuses shows at the field that it names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -91,7 +91,7 @@ class TermsAdmin(PageAdmin):
         """Make the row by its service. Runs in a transaction; may raise Refusal."""
         raise NotImplementedError
 
-    def initial_terms(self) -> dict[str, Any]:
+    def initial_terms(self, request: HttpRequest) -> dict[str, Any]:
         """What the empty form proposes."""
         return {}
 
@@ -103,13 +103,25 @@ class TermsAdmin(PageAdmin):
         if not self.has_add_permission(request):
             raise PermissionDenied
         data = request.POST if request.method == "POST" else None
-        form = self.terms_form(data, initial=self.initial_terms())
+        form = self.terms_form(data, initial=self.initial_terms(request))
         lines = self.lines_formset(data, prefix="lines") if self.lines_formset is not None else None
+        words = {"title": self.terms_title, "words": self.terms_words} | (extra_context or {})
+        return self.state_or_make(request, form, lines, self.make, words)
+
+    def state_or_make(
+        self,
+        request: HttpRequest,
+        form: TermsForm,
+        lines: Any,
+        make: Callable[..., models.Model],
+        words: dict[str, Any],
+    ) -> HttpResponse:
+        """Show the form that states the terms, or make the row of what was sent."""
         # Both are asked, so that all problems show at once.
-        if data is not None and all([form.is_valid(), lines is None or lines.is_valid()]):
+        if form.is_bound and all([form.is_valid(), lines is None or lines.is_valid()]):
             try:
                 with transaction.atomic():
-                    row = self.make(form, lines, timezone.now())
+                    row = make(form, lines, timezone.now())
                     self.log_addition(request, row, [{"added": {}}])
             except Refusal as refusal:
                 form.add_refusal(refusal)
@@ -117,12 +129,10 @@ class TermsAdmin(PageAdmin):
                 return self.response_add(request, row)
         context = {
             **self.admin_site.each_context(request),
-            "title": self.terms_title,
-            "words": self.terms_words,
             "opts": self.opts,
             "form": form,
             "lines": lines,
             "media": self.media,
-            **(extra_context or {}),
+            **words,
         }
         return TemplateResponse(request, "admin/terms.html", context)

@@ -86,7 +86,7 @@ class Customer(models.Model):
         indexes = [models.Index(fields=["created_at"], name="customer_created_at")]
 
     def __str__(self) -> str:
-        return self.name
+        return self.name or self.email or self.public_id
 
 
 class Seat(models.Model):

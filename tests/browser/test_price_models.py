@@ -76,7 +76,7 @@ def test_an_operator_types_tiers_and_seats(open_as_operator):
     field(page, "Per seat and month").fill("10.00")
     field(page, "Event name").fill("api-calls")
     field(page, "Unit label").fill("call")
-    page.get_by_text("Tiers or packages").first.click()
+    page.get_by_text("Tiers, packages").first.click()
     expect(field(page, "Tier 1 up to")).not_to_be_visible()
 
     field(page, "Priced by").select_option("Tiers: each unit at the price of its own tier")
@@ -101,7 +101,7 @@ def test_a_wrong_tier_is_named_where_it_stands_and_its_rows_stay_open(open_as_op
     field(page, "Currency").fill("USD")
     field(page, "Base fee per month").fill("29.00")
     field(page, "Event name").fill("api-calls")
-    page.get_by_text("Tiers or packages").first.click()
+    page.get_by_text("Tiers, packages").first.click()
     field(page, "Priced by").select_option("Tiers: all units at the price of the tier that they reach")
     field(page, "Tier 1 up to").fill("1000")
     field(page, "Tier 1: cents per unit").fill("5")

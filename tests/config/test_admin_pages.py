@@ -23,7 +23,8 @@ from billing.services.subscribe import subscribe
 from billing.signed_links import invoice_page_path
 from config.keys import create_api_key, find_active_key
 from config.models import ApiKey
-from credits.models import CreditDefinition, CreditGrant, CreditTransaction
+from credits.models import CreditDefinition, CreditGrant, CreditTransaction, TopUpPack
+from credits.services.packs import create_pack
 from metering.models import UsageEvent
 from plans.admin.pages import MOST_COUNTED, CappedPaginator, money_text
 from plans.models import Customer, Feature, Metric, Plan, PricingTable, Subscription
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.django_db
 
 OURS = [
     ApiKey, CreditDefinition, CreditGrant, CreditTransaction, Customer, Feature, Invoice, Metric, Payment, Plan,
-    PricingTable, StripeInbox, Subscription, UsageEvent,
+    PricingTable, StripeInbox, Subscription, TopUpPack, UsageEvent,
 ]  # fmt: skip
 ALL = sorted(admin.site._registry, key=lambda model: model._meta.label)
 FACTS = [CreditGrant, CreditTransaction, Invoice, Payment, StripeInbox, Subscription, UsageEvent]
@@ -62,6 +63,9 @@ def add_books(db: None) -> Callable[[int], None]:
             pro = make_pro_plan()
             add_customer(pro)
             PricingTablePlanFactory(plan=pro.plan)
+            create_pack(
+                at=START, name="Calls", definition=pro.quota, amount=Decimal(10), price_cents=900, currency="USD"
+            )
             create_api_key(name="Backend", key_type="secret", at=START)
             events = StripeInbox.objects.count()
             StripeInbox.objects.create(

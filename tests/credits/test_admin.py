@@ -50,7 +50,7 @@ class TestDefinitions:
     def entered(self, pro, **changed):
         return {
             "name": "Weekly calls", "application_type": "usage", "scope": "plan", "plan": pro.plan.pk,
-            "feature": pro.feature.pk, "default_amount": "250", "refill_rrule": "FREQ=WEEKLY", "is_active": "on",
+            "feature": pro.feature.pk, "default_amount": "250", "renews": "FREQ=WEEKLY", "is_active": "on",
         } | changed  # fmt: skip
 
     def test_are_made_by_the_form(self, operator, pro):
@@ -73,7 +73,7 @@ class TestDefinitions:
 
         made = CreditDefinition.objects.latest("pk")
         assert (made.currency, made.price, made.price_component_id) == ("USD", pro.price, fee.component_id)
-        assert b"$2.50" in operator.get(reverse("admin:credits_creditdefinition_change", args=[made.pk])).content
+        assert b"$250.00" in operator.get(reverse("admin:credits_creditdefinition_change", args=[made.pk])).content
 
     @pytest.mark.parametrize(
         ("change", "field"),
@@ -82,9 +82,17 @@ class TestDefinitions:
             ({"default_amount": "0"}, "default_amount"),
             ({"plan": ""}, "plan"),
             ({"feature": ""}, "component"),
-            ({"refill_rrule": "SOMETIMES"}, "refill_rrule"),
-            ({"refill_rrule": "", "rolls_over": "on"}, "rolls_over"),
+            ({"renews": "calendar", "refill_rrule": "SOMETIMES"}, "refill_rrule"),
+            ({"renews": "calendar"}, "refill_rrule"),
+            ({"refill_rrule": "FREQ=DAILY"}, "refill_rrule"),
+            ({"renews": "sometimes"}, "renews"),
+            ({"renews": "", "rolls_over": "on"}, "rolls_over"),
             ({"application_type": "monetary", "feature": ""}, "currency"),
+            ({"application_type": "monetary", "feature": "", "currency": "XXQ"}, "currency"),
+            (
+                {"application_type": "monetary", "feature": "", "currency": "JPY", "default_amount": "2.5"},
+                "default_amount",
+            ),
         ],
     )
     def test_that_are_refused_say_so_at_the_field(self, operator, pro, change, field):
@@ -99,7 +107,7 @@ class TestDefinitions:
         shown = operator.get(address).content.decode()
         assert 'value="10000"' in shown
 
-        entered = {"name": "Calls", "default_amount": "7", "renew_on_billing": "on", "is_active": "on"}
+        entered = {"name": "Calls", "default_amount": "7", "renews": "period", "is_active": "on"}
         assert operator.post(address, entered).status_code == 302
         pro.quota.refresh_from_db()
         assert (pro.quota.name, pro.quota.default_amount) == ("Calls", 7)
@@ -109,7 +117,7 @@ class TestDefinitions:
         assert CreditGrant.objects.latest("starts_at").adjusted_amount == 7 - 10_000
 
     def test_refuse_other_terms_at_the_field(self, operator, pro):
-        entered = {"name": "Calls", "default_amount": "7", "renew_on_billing": "on", "expiry_days": "32"}
+        entered = {"name": "Calls", "default_amount": "7", "renews": "period", "expiry_days": "32"}
 
         assert list(errors(operator.post(page("creditdefinition", "change-terms", pro.quota), entered))) == [
             "expiry_days"
@@ -160,13 +168,43 @@ class TestGrants:
 
         assert not CreditGrant.objects.exclude(source="subscription").exists()
 
+    def test_may_name_the_customer_by_e_mail_or_your_own_id(self, operator, pro, customer):
+        for number, known_as in enumerate((customer.email.upper(), customer.external_customer_id), start=1):
+            entered = {"customer": known_as, "definition": pro.quota.pk, "source": "manual"}
+
+            operator.post(self.NEW, entered)
+
+            assert CreditGrant.objects.filter(source="manual", customer=customer).count() == number
+
+    def test_ask_which_of_two_customers_of_an_e_mail_is_meant(self, operator, pro, customer):
+        CustomerFactory(email=customer.email, email_is_shared=True)
+        entered = {"customer": customer.email, "definition": pro.quota.pk, "source": "manual"}
+
+        answer = operator.post(self.NEW, entered)
+
+        assert "Several customers have this e-mail." in str(errors(answer))
+
+    def test_begin_on_the_page_of_a_customer(self, operator, customer):
+        page = f"/admin/plans/customer/{customer.pk}/grant/"
+
+        shown = operator.get(page, follow=True).content.decode()
+
+        assert f'value="{customer.public_id}"' in shown
+
+    def test_are_listed_with_what_is_left_right_now(self, operator, pro, customer):
+        use(customer, pro.metric, 300, timezone.now())
+
+        shown = operator.get("/admin/credits/creditgrant/?state=now").content.decode()
+
+        assert ">9,700<" in shown
+
     def test_are_adjusted_within_what_is_left(self, operator, pro, customer):
         use(customer, pro.metric, 300, timezone.now())
         grant = CreditGrant.objects.earliest("starts_at")
         address = page("creditgrant", "adjust", grant)
 
         refused = operator.post(address, {"amount": "-9701"})
-        assert "9700" in str(errors(refused))
+        assert "Only 9,700 of 10,000 are left; no more can be taken away." in str(errors(refused))
         assert operator.post(address, {"amount": "-9700", "notes": "all"}).status_code == 302
 
         grant.refresh_from_db()
@@ -188,7 +226,7 @@ class TestGrants:
             currency="KWD",
         )  # fmt: skip
         operator.post(
-            self.NEW, {"customer": customer.public_id, "definition": money.pk, "amount": "1234", "source": "manual"}
+            self.NEW, {"customer": customer.public_id, "definition": money.pk, "amount": "1.234", "source": "manual"}
         )
 
         grant = CreditGrant.objects.get(currency="KWD")

@@ -161,3 +161,68 @@ def test_prices_of_tiers_may_have_decimals(operator):
 
     tiers = Price.objects.get().components.get(kind="usage").charge("USD").tiers
     assert [tier.unit_cost_cents for tier in tiers] == [Decimal("0.05"), Decimal("0.000000000001")]
+
+
+def share(**changes):
+    """Usage of which a percentage is taken, as it is typed: 2.9 % and 30 cents an event."""
+    return (
+        usage(unit_cost_cents="", included_units="", model="percentage", rate_percent="2.9", fixed_cost_cents="30")
+        | changes
+    )
+
+
+def test_publishes_a_percentage_with_a_fee_per_event(operator):
+    operator.post(ADD, typed(share()))
+
+    component = Price.objects.get().components.get(kind="usage")
+    assert (component.model, component.rate_percent, component.fixed_cost_cents) == ("percentage", Decimal("2.9"), 30)
+    page = operator.get(f"/admin/plans/plan/{Plan.objects.get().pk}/change/").content.decode()
+    assert "2.9% + $0.30 per call" in page
+
+
+@pytest.mark.parametrize("line", [usage(), tiered(*TWO)])
+def test_any_price_may_have_a_minimum_a_maximum_and_a_conversion(operator, line):
+    terms = {"minimum_cents": "1000", "maximum_cents": "50000", "divide_by": "1000", "divide_round": "up"}
+
+    operator.post(ADD, typed(line | terms))
+
+    component = Price.objects.get().components.get(kind="usage")
+    assert (component.minimum_cents, component.maximum_cents) == (1_000, 50_000)
+    assert (component.divide_by, component.divide_round) == (1_000, "up")
+    assert component.model == (line.get("model") or "per_unit")
+    assert component.unit_cost_cents == (None if "model" in line else 5)
+
+
+def test_packages_may_be_paid_once_they_are_full(operator):
+    package = {"model": "package", "package_size": "100", "package_cost_cents": "500", "package_round": "down"}
+
+    operator.post(ADD, typed(usage(unit_cost_cents="") | package))
+
+    assert Price.objects.get().components.get(kind="usage").package_round == "down"
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        (share(rate_percent=""), "rate_percent"),
+        (share(rate_percent="much"), "rate_percent"),
+        (share(rate_percent="1000001"), "rate_percent"),
+        (share(fixed_cost_cents="-1"), "fixed_cost_cents"),
+        (share(included_units="10"), "included_units"),
+        (share(model=""), "model"),
+        (usage(unit_cost_cents="", minimum_cents="1000"), "unit_cost_cents"),
+        (usage(minimum_cents="10.5"), "minimum_cents"),
+        (usage(minimum_cents="1000", maximum_cents="999"), "maximum_cents"),
+        (usage(divide_by="0"), "divide_by"),
+        (usage(divide_round="up"), "divide_round"),
+        (usage(package_round="down"), "model"),
+    ],
+)
+def test_a_problem_of_rarer_terms_shows_at_its_field_and_nothing_is_written(operator, line, field):
+    before = rows()
+
+    answer = operator.post(ADD, typed(line))
+
+    assert answer.status_code == 200
+    assert [list(errors) for errors in answer.context["lines"].errors] == [[field]]
+    assert rows() == before

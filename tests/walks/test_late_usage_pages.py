@@ -78,10 +78,20 @@ class TestOperatorsPage:
         page = operator.get(PAGE).content.decode()
 
         assert acme.customer.name in page
-        assert ">40<" in page and "$2.00" in page
+        assert ">+40<" in page and ">+$2.00<" in page
+        assert "1–31 May" in page
+
+    def test_says_what_it_would_bill_and_bills_nothing_before_that_is_confirmed(self, operator, acme):
+        chosen = {"action": "bill", "_selected_action": [acme.may().pk]}
+
+        with time_machine.travel(NOW, tick=False):
+            page = operator.post(PAGE, chosen).content.decode()
+
+        assert "<strong>+$2.00</strong>" in page and "Together +$2.00." in page
+        assert UsageDifference.objects.count() == 1
 
     def test_bills_with_the_next_invoice(self, operator, acme):
-        chosen = {"action": "bill", "_selected_action": [acme.may().pk]}
+        chosen = {"action": "bill", "confirmed": "yes", "_selected_action": [acme.may().pk]}
 
         with time_machine.travel(NOW, tick=False):
             answer = operator.post(PAGE, chosen, follow=True).content.decode()
@@ -106,6 +116,6 @@ class TestOperatorsPage:
         client = Client()
         client.force_login(looker)
 
-        client.post(PAGE, {"action": "bill", "_selected_action": [acme.may().pk]}, follow=True)
+        client.post(PAGE, {"action": "bill", "confirmed": "yes", "_selected_action": [acme.may().pk]}, follow=True)
 
         assert UsageDifference.objects.count() == 1

@@ -36,6 +36,19 @@
     form.addEventListener("input", showRows);
     showRows();
 
+    // Fields that belong to some choices of another one. What holds something, or is wrong, stays in sight.
+    function showFields() {
+        for (const input of form.querySelectorAll("[data-when]")) {
+            const [name, choices] = input.dataset.when.split("=");
+            const field = input.closest(".group");
+            const belongs = choices.split(" ").includes(form.elements[name].value);
+            field.hidden = !belongs && !input.value && !field.classList.contains("errors");
+        }
+    }
+
+    form.addEventListener("input", showFields);
+    showFields();
+
     const addButton = document.getElementById("add-line");
     if (!addButton) {
         return;
