@@ -1,9 +1,9 @@
 """What settled usage and paid-for time would come to at another price. Plain numbers: no clock, no database."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from plans.money import exactly, round_cents
@@ -14,8 +14,7 @@ _ZERO, _NEVER = Decimal(0), Fraction(0)
 _LONGEST_MONTH_BY_MEAN = Fraction(31, 30)
 
 
-@dataclass(frozen=True, slots=True)
-class SettledPeriod:
+class SettledPeriod(NamedTuple):
     """What a period was settled with, later differences added: metered units, how many of them were included and how
     many grants paid for, events of positive value, and what was billed in minor units.
 

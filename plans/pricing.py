@@ -3,6 +3,8 @@
 Ruling: the cumulative quantity is converted first (`divide_by`), then what is included is taken off, then the model
 prices the rest; credits are worth the difference of two such prices; `minimum_cents` and `maximum_cents` bound what is
 left after them. Every result is an exact fraction of minor units and is rounded once, where a line is written.
+
+`steps_of` tells that arithmetic; `price_of` does it in integers, since fractions take many times as long.
 """
 
 import math
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 
 from plans.money import exactly
 
@@ -22,6 +25,8 @@ PACKAGE_ROUNDS = ("up", "down")
 DIVIDE_ROUNDS = ("none", "up", "down", "half_up")
 
 _ZERO, _NOTHING = Decimal(0), Fraction(0)
+# Recorded quantities have no more.
+_DECIMALS_OF_QUANTITIES = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Tier:
     rate_percent: Decimal = _ZERO
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Charge:
     """How a component makes money of metered units. Costs are minor units and may have decimals.
 
@@ -63,11 +68,19 @@ class Charge:
     maximum_cents: int | None = None
     minor_per_major: int = 100
 
-    @property
-    @exactly
+    @cached_property
     def included_metered_units(self) -> Decimal:
         """What is included, in metered units."""
+        return self._included_metered_units()
+
+    @exactly
+    def _included_metered_units(self) -> Decimal:
         return self.included_units * (self.divide_by or 1)
+
+    @cached_property
+    def in_integers(self) -> "IntegerPrice":
+        """The same price in integers."""
+        return IntegerPrice(self)
 
     @property
     def counts_events(self) -> bool:
@@ -113,7 +126,10 @@ def price_of(charge: Charge, quantity: Decimal, *, free: Decimal = _ZERO, events
     `free` metered units, those that the plan's feature includes, are taken off first. `events` is the number of events
     of positive value.
     """
-    return sum((step.cents for step in steps_of(charge, quantity, free=free, events=events)), _NOTHING)
+    price = charge.in_integers
+    if not (price.counts(quantity) and price.counts(free)):
+        return sum((step.cents for step in steps_of(charge, quantity, free=free, events=events)), _NOTHING)
+    return Fraction(price.of(quantity, free=free, events=events), price.denominator)
 
 
 def net_of(
@@ -239,3 +255,110 @@ def _graduated(charge: Charge, units: Fraction) -> Iterator[Step]:
         flat = tier.flat_cost_cents if reached else _ZERO
         yield _step(charge, end - above, above, tier.up_to, flat_cost_cents=flat, **costs)
         above = end
+
+
+class IntegerPrice:
+    """A charge in integers: each scale says how many of what is counted make one metered unit, one priced unit and one
+    minor unit, so that all terms of the charge are whole. `denominator` is the scale of the amounts that `of` returns.
+    """
+
+    def __init__(self, charge: Charge) -> None:
+        bounds = [tier.up_to for tier in charge.tiers if tier.up_to is not None]
+        units = [charge.included_units, charge.package_size, charge.divide_by or _ZERO, *bounds]
+        self._charge = charge
+        self._metered_scale = 10 ** max(_DECIMALS_OF_QUANTITIES, *map(_decimals, units))
+        self._divide_by = None if charge.divide_by is None else _times(charge.divide_by, self._metered_scale)
+        keeps_quotient = self._divide_by is not None and charge.divide_round == "none"
+        self._unit_scale = self._metered_scale * (self._divide_by or 1) if keeps_quotient else self._metered_scale
+        self._included = _times(charge.included_units, self._unit_scale)
+        self._package_size = _times(charge.package_size, self._unit_scale)
+        # Two decimals more than any cost has: percentages are hundredths.
+        self._cost_scale = 100 * 10 ** max(map(_decimals, _costs(charge)))
+        self._unit_cost = _times(charge.unit_cost_cents, self._cost_scale)
+        self._package_cost = _times(charge.package_cost_cents, self._cost_scale) * self._unit_scale
+        self._event_cost = _times(charge.fixed_cost_cents, self._cost_scale) * self._unit_scale
+        self._rate = self._rate_of(charge.rate_percent)
+        self._tiers = [self._tier(tier) for tier in charge.tiers]
+        self.denominator = self._cost_scale * self._unit_scale
+
+    def _rate_of(self, percent: Decimal) -> int:
+        return _times(percent, self._cost_scale) * self._charge.minor_per_major // 100
+
+    def _tier(self, tier: Tier) -> tuple[int | None, int, int]:
+        """The bound, what each unit costs, and the flat cost."""
+        is_rate = self._charge.model == GRADUATED_PERCENTAGE
+        return (
+            None if tier.up_to is None else _times(tier.up_to, self._unit_scale),
+            self._rate_of(tier.rate_percent) if is_rate else _times(tier.unit_cost_cents, self._cost_scale),
+            _times(tier.flat_cost_cents, self._cost_scale) * self._unit_scale,
+        )
+
+    def counts(self, quantity: Decimal) -> bool:
+        """Tell whether a quantity is a whole number of the units in which this counts."""
+        return self._metered_scale % quantity.as_integer_ratio()[1] == 0
+
+    def of(self, quantity: Decimal, *, free: Decimal = _ZERO, events: int = 0) -> int:
+        """The price of metered units that it counts, before minimum and maximum; see price_of."""
+        units = self._priced(max(_times(quantity, self._metered_scale) - _times(free, self._metered_scale), 0))
+        model = self._charge.model
+        if model == PER_UNIT:
+            return units * self._unit_cost
+        if model == PACKAGE:
+            up = self._charge.package_round == "up"
+            return (_divided_up(units, self._package_size) if up else units // self._package_size) * self._package_cost
+        if model == PERCENTAGE:
+            return units * self._rate + events * self._event_cost
+        return self._volume(units) if model == VOLUME else self._graduated(units)
+
+    def _priced(self, metered: int) -> int:
+        return max(self._converted(metered) - self._included, 0)
+
+    def _converted(self, metered: int) -> int:
+        divisor, rounding = self._divide_by, self._charge.divide_round
+        if divisor is None:
+            return metered
+        if rounding == "none":
+            return metered * self._metered_scale
+        if rounding == "up":
+            return _divided_up(metered, divisor) * self._unit_scale
+        if rounding == "down":
+            return metered // divisor * self._unit_scale
+        return (2 * metered + divisor) // (2 * divisor) * self._unit_scale
+
+    def _volume(self, units: int) -> int:
+        cost, flat = next((cost, flat) for bound, cost, flat in self._tiers if bound is None or units <= bound)
+        return units * cost + (flat if units or self._charge.first_tier_flat_at_zero else 0)
+
+    def _graduated(self, units: int) -> int:
+        price = above = 0
+        for number, (bound, cost, flat) in enumerate(self._tiers):
+            end = units if bound is None else min(units, bound)
+            if end > above or (number == 0 and self._charge.first_tier_flat_at_zero):
+                price += (end - above) * cost + flat
+            elif number > 0:
+                break
+            above = end
+        return price
+
+
+def _costs(charge: Charge) -> Iterator[Decimal]:
+    yield from (charge.unit_cost_cents, charge.package_cost_cents, charge.rate_percent, charge.fixed_cost_cents)
+    for tier in charge.tiers:
+        yield from (tier.unit_cost_cents, tier.flat_cost_cents, tier.rate_percent)
+
+
+def _decimals(number: Decimal) -> int:
+    """How many decimals a number has; a trailing zero may count as one."""
+    exponent = number.as_tuple().exponent
+    assert isinstance(exponent, int)
+    return max(-exponent, 0)
+
+
+def _times(number: Decimal, factor: int) -> int:
+    """Multiply by a factor that makes a number whole."""
+    numerator, denominator = number.as_integer_ratio()
+    return numerator * factor // denominator
+
+
+def _divided_up(number: int, divisor: int) -> int:
+    return -(-number // divisor)

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Sum
 
 from credits.models import UsageDifference
-from plans.models import SubscriptionItem
+from plans.models import PriceComponent, SubscriptionItem
 from plans.periods import Clock
 
 
@@ -19,12 +19,12 @@ class BilledItem(NamedTuple):
 
     pk: int
     customer_id: int
-    component_id: int | None
     metric_id: int | None
-    clock: Clock
     clock_started_at: datetime
     included_units: Decimal
     feature_units: Decimal
+    component_id: int | None
+    clock: Clock
 
 
 class Stretch(NamedTuple):
@@ -108,21 +108,22 @@ WHERE NOT ({_LIES_WITHIN}) GROUP BY period.id
 def read_items(subscriptions: Sequence[int]) -> dict[int, list[BilledItem]]:
     """Read the items of subscriptions, by these."""
     items: dict[int, list[BilledItem]] = defaultdict(list)
-    rows = SubscriptionItem.objects.filter(subscription__in=subscriptions).select_related("component").order_by("pk")
-    for row in rows:
-        items[row.subscription_id].append(
-            BilledItem(
-                pk=row.pk,
-                customer_id=row.customer_id,
-                component_id=row.component_id,
-                metric_id=row.metric_id,
-                clock=row.clock if row.component is None else row.component.clock,
-                clock_started_at=row.clock_started_at,
-                included_units=row.included_units,
-                feature_units=row.feature_units,
-            )
-        )
+    rows = SubscriptionItem.objects.filter(subscription__in=subscriptions).order_by("pk").values_list(*_ITEM)
+    clocks = _clocks_of({component for *_, component in rows if component is not None})
+    for pk, customer, metric, started_at, included, given, subscription, frequency, interval, component in rows:
+        clock = Clock(frequency, interval) if component is None else clocks[component]
+        items[subscription].append(BilledItem(pk, customer, metric, started_at, included, given, component, clock))
     return items
+
+
+_ITEM = (
+    "pk", "customer_id", "metric_id", "clock_started_at", "included_units", "feature_units",
+    "subscription_id", "frequency", "interval", "component_id",
+)  # fmt: skip
+
+
+def _clocks_of(components: Collection[int]) -> dict[int, Clock]:
+    return {key: component.clock for key, component in PriceComponent.objects.in_bulk(components).items()}
 
 
 def read_ended(items: Collection[int], *, from_at: datetime, until: datetime) -> dict[int, Stretch]:

@@ -1,12 +1,12 @@
 """A price on recorded usage: what the subscriptions of a plan were billed, and what they would have been."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 from dateutil.relativedelta import relativedelta
 
@@ -35,6 +35,8 @@ from plans.services.time_zone import billing_zone
 
 CHUNK = 1000
 MOST_MONTHS = 24
+# So many different periods are remembered with what they came to, since many customers use nothing or the same.
+_RATED_ONCE = 10_000
 _NOTHING, _NOTHING_FOUND = Fraction(0), Difference()
 
 
@@ -53,6 +55,11 @@ class PriceToTry:
             for part in self.components
             if part.kind == ComponentKind.USAGE and part.metric_id is not None
         }
+
+    @cached_property
+    def ratings(self) -> Mapping[int, Callable[[SettledPeriod], int]]:
+        """What prices a settled period of each metric that it prices, in minor units; the same one is priced once."""
+        return {metric: lru_cache(_RATED_ONCE)(partial(usage_cents, charge)) for metric, charge in self.charges.items()}
 
     @cached_property
     def clocks(self) -> Mapping[int | None, Clock]:
@@ -281,13 +288,13 @@ class _Chunk:
     def _compare_usage(self, item: BilledItem, metric: int, period: UsagePeriod) -> Compared:
         settled = self._settled(item, period)
         self._result.periods += 1
-        charge = self._price.charges.get(metric)
-        if charge is None:
+        rate = self._price.ratings.get(metric)
+        if rate is None:
             self._result.free_usage[metric].add(settled)
             return Compared(settled.net_cents, 0)
         if self._price.clocks[metric] != item.clock:
             self._result.other_clocks.add(metric)
-        return Compared(settled.net_cents, usage_cents(charge, settled))
+        return Compared(settled.net_cents, rate(settled))
 
     def _settled(self, item: BilledItem, period: UsagePeriod) -> SettledPeriod:
         found = self._differences.get(period.pk, _NOTHING_FOUND)

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: how fast recording, checking and consuming are, against reference points of the same run."""
+"""`python -m tests.bench`: how fast checking, recording, consuming and billing are, against references of the run."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-SECTIONS = ("check", "usage", "consume", "ingest")
+SECTIONS = ("check", "usage", "consume", "ingest", "billing")
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(sections: tuple[str, ...], cache: Path, *, small_only: bool, target: Path) -> None:
-    from tests.bench import check, consume, ingest, machine, usage
+    from tests.bench import billing, check, consume, ingest, machine, usage
     from tests.bench.dataset import LARGE, SMALL, Size, data_set
     from tests.bench.figures import as_json, table
     from tests.bench.installation import Servers, connected_to, new_key
@@ -58,6 +58,7 @@ def _measure(sections: tuple[str, ...], cache: Path, *, small_only: bool, target
         "usage": usage.measure_usage,
         "consume": consume.measure_consume,
         "ingest": ingest.measure_ingest,
+        "billing": billing.measure_billing,
     }
     began = time.perf_counter()
 

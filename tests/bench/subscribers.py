@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from django.db import models, transaction
 
-from credits.models import CreditDefinition, CreditGrant, CreditTransaction
+from billing.services.subscribe import subscribe
+from credits.models import CreditDefinition, CreditGrant, CreditTransaction, SubscriptionCredit
 from credits.services.publish_plan import QuotaTerms, UsageTerms, publish_plan
 from credits.services.renew import grant_with_subscription
 from plans.models import Customer, Plan, Subscription, SubscriptionFeature, SubscriptionItem, SubscriptionPeriod
@@ -17,6 +18,8 @@ from tests.bench.installation import execute
 EVENT_NAME = "api-request"
 SLUG = "api-requests"
 QUOTA = Decimal(10_000)
+UNIT_COST_CENTS = 5
+FEE_CENTS = 2_900
 # Customers without events, for what has to start from a known balance.
 SPARE_CUSTOMERS = 20
 # Clocks turn on different days of the month, as they would.
@@ -35,20 +38,7 @@ class Subscribers:
 def make_subscribers(*, count: int, before: datetime, at: datetime) -> Subscribers:
     """Make `count` customers and some spare ones, all subscribed on one of the days up to `before`, with the periods
     and grants that they have by `at`."""
-    customers = Customer.objects.bulk_create(
-        [
-            Customer(
-                public_id=f"cus_{number:022}",
-                name=f"Customer {number}",
-                email=f"customer{number}@bench.example",
-                external_customer_id=f"user-{number}",
-                invoice_prefix=f"B{number:06}",
-                created_at=before,
-            )
-            for number in range(count + SPARE_CUSTOMERS)
-        ],
-        batch_size=2_000,
-    )
+    customers = _make_customers(count + SPARE_CUSTOMERS, at=before)
     plan = _publish(before - timedelta(days=START_DAYS))
     for number, customer in enumerate(customers[:START_DAYS]):
         # At an hour within the day, so that the first period starts on a day that is cut.
@@ -59,19 +49,48 @@ def make_subscribers(*, count: int, before: datetime, at: datetime) -> Subscribe
     return Subscribers(with_events=ids[:count], spare=ids[count:])
 
 
-def _publish(at: datetime) -> Plan:
+@transaction.atomic
+def make_paying_subscribers(*, count: int, at: datetime) -> None:
+    """Make `count` customers who subscribe at one instant to the plan with a monthly fee, which is billed to some of
+    them then."""
+    customers = _make_customers(count, at=at)
+    plan = _publish(at, fee_cents=FEE_CENTS)
+    for customer in customers[:START_DAYS]:
+        subscribe(at=at, customer=customer, plan=plan)
+    _subscribe_likewise()
+
+
+def _make_customers(count: int, *, at: datetime) -> list[Customer]:
+    return Customer.objects.bulk_create(
+        [
+            Customer(
+                public_id=f"cus_{number:022}",
+                name=f"Customer {number}",
+                email=f"customer{number}@bench.example",
+                external_customer_id=f"user-{number}",
+                invoice_prefix=f"B{number:06}",
+                created_at=at,
+            )
+            for number in range(count)
+        ],
+        batch_size=2_000,
+    )
+
+
+def _publish(at: datetime, *, fee_cents: int | None = None) -> Plan:
     """Publish a plan of 10,000 requests a month at 5 cents for each further one."""
     return publish_plan(
         at=at,
         name="Benchmark",
         currency="USD",
+        monthly_amount_cents=fee_cents,
         usage_components=[
             UsageTerms(
                 slug=SLUG,
                 name="API requests",
                 event_name=EVENT_NAME,
                 unit_label="request",
-                unit_cost_cents=Decimal(5),
+                unit_cost_cents=Decimal(UNIT_COST_CENTS),
                 quota=QuotaTerms(units=QUOTA, shown_on_invoices=True),
             )
         ],
@@ -110,15 +129,21 @@ def _subscribe_likewise() -> None:
     own_subscription = "JOIN plans_subscription subscription ON subscription.customer_id = twin.customer_id"
     _copy(SubscriptionFeature, own_subscription, subscription_id="subscription.id")
     _copy(SubscriptionItem, own_subscription, subscription_id="subscription.id")
+    _copy_credits()
     # From here on tables are large enough to be joined wrongly by guesses.
     execute("ANALYZE plans_subscription, plans_subscriptionitem")
-    own_item = "JOIN plans_subscriptionitem item ON item.customer_id = twin.customer_id"
+    own_item = """
+        JOIN plans_subscriptionitem pattern ON pattern.id = original.item_id
+        JOIN plans_subscriptionitem item
+            ON item.customer_id = twin.customer_id AND item.component_id = pattern.component_id
+    """
     _copy(SubscriptionPeriod, own_item, item_id="item.id", subscription_id="item.subscription_id")
     execute("ANALYZE plans_subscriptionperiod")
     own_period = """
         JOIN plans_subscriptionperiod pattern ON pattern.id = original.period_id
         JOIN plans_subscriptionperiod period
-            ON period.customer_id = twin.customer_id AND period.number = pattern.number
+            ON period.customer_id = twin.customer_id AND period.metric_id = pattern.metric_id
+            AND period.number = pattern.number
     """
     _copy(CreditGrant, own_period, period_id="period.id", subscription_id="period.subscription_id")
     execute("ANALYZE credits_creditgrant")
@@ -128,6 +153,18 @@ def _subscribe_likewise() -> None:
             ON own.customer_id = twin.customer_id AND own.starts_at = pattern.starts_at
     """
     _copy(CreditTransaction, own_grant, grant_id="own.id")
+
+
+def _copy_credits() -> None:
+    """Copy what each pattern's subscription was sold to be granted."""
+    columns = [field.column for field in SubscriptionCredit._meta.concrete_fields if not field.primary_key]
+    values = ["own.id" if column == "subscription_id" else f"original.{column}" for column in columns]
+    execute(
+        f"INSERT INTO credits_subscriptioncredit ({', '.join(columns)}) SELECT {', '.join(values)} FROM twin "
+        "JOIN plans_subscription own ON own.customer_id = twin.customer_id "
+        "JOIN plans_subscription pattern ON pattern.customer_id = twin.like_id "
+        "JOIN credits_subscriptioncredit original ON original.subscription_id = pattern.id ORDER BY own.id"
+    )
 
 
 def _copy(model: type[models.Model], joins: str = "", **own: str) -> None:

@@ -386,7 +386,9 @@ def charges(models=ANY_MODEL, flat_costs=COSTS, **fixed):
         "included_units": st.just(Decimal(0)) | QUANTITIES,
         "minor_per_major": CURRENCIES,
     }
-    built = st.builds(Charge, **(terms | {name: st.just(value) for name, value in fixed.items()}))
+    for name, value in fixed.items():
+        terms[name] = value if isinstance(value, st.SearchStrategy) else st.just(value)
+    built = st.builds(Charge, **terms)
     return built.map(_with_whole_units_where_they_are_rounded)
 
 
@@ -421,6 +423,18 @@ class TestProperties:
     @given(charges(), QUANTITIES)
     def test_no_price_is_negative_and_the_steps_add_up_to_it(self, charge, quantity):
         assert price_of(charge, quantity) == sum(step.cents for step in steps_of(charge, quantity)) >= 0
+
+    @settings(parent=MACHINES_MAY_BE_BUSY, max_examples=400)
+    @given(
+        charges(fixed_cost_cents=COSTS),
+        st.decimals(-1000, 10**32, places=6) | st.decimals(0, 100, places=9),
+        st.just(Decimal(0)) | st.decimals(0, 10**6, places=6),
+        st.integers(0, 10**6),
+    )
+    def test_integers_come_to_what_the_steps_add_up_to(self, charge, quantity, free, events):
+        steps = steps_of(charge, quantity, free=free, events=events)
+
+        assert price_of(charge, quantity, free=free, events=events) == sum(step.cents for step in steps)
 
     @MACHINES_MAY_BE_BUSY
     @given(charges(st.sampled_from([model for model in MODELS if model != VOLUME])), QUANTITIES, QUANTITIES)
