@@ -29,14 +29,19 @@ class Billable:
     purses: Mapping[int, Purse]
 
 
-def compose(
-    draft: Invoice, periods: Sequence[SubscriptionPeriod], billable: Billable, *, at: datetime
-) -> list[InvoiceLine]:
-    """Make the lines of a draft that bills these periods, in their places, and take from the customer's purse what it
-    pays. There are none when no charge has an amount: then there is nothing to bill.
+def compose_in_turn(
+    drafts: Iterable[tuple[Invoice, Sequence[SubscriptionPeriod]]], billable: Billable, *, at: datetime
+) -> list[tuple[Invoice, list[InvoiceLine]]]:
+    """Make the lines of drafts, each with the periods that it bills, in the order of their closes; those that are not
+    stored yet come after others. Each takes from its customer's purse what it pays."""
+    ordered = sorted(drafts, key=lambda one: (one[0].closes_at, one[0].pk is None, one[0].pk or 0))
+    return [(draft, _compose(draft, periods, billable, at)) for draft, periods in ordered]
 
-    Drafts of one customer are composed in the order of their closes.
-    """
+
+def _compose(
+    draft: Invoice, periods: Sequence[SubscriptionPeriod], billable: Billable, at: datetime
+) -> list[InvoiceLine]:
+    """There are no lines when no charge has an amount: then there is nothing to bill."""
     charges = [
         line
         for period in periods

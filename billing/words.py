@@ -181,6 +181,7 @@ def line_body(line: InvoiceLine) -> dict[str, Any]:
         "componentId": line.component and line.component.component_id,
         "metricId": line.metric and line.metric.public_id,
         "creditGrantId": line.grant and line.grant.public_id,
+        "packId": line.pack and line.pack.public_id,
         "description": line.description,
         "quantity": line.quantity,
         "unitAmountCents": line.unit_amount_cents,

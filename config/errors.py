@@ -22,6 +22,9 @@ from plans.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 
+# What the contract says word for word about a field stands in the answer as it is, without the field's path before it.
+LITERAL_SENTENCES = frozenset({"Customer ID is required", "Limit must be less than 1000"})
+
 
 class BodyTooLarge(Refusal):
     """The body is larger than the API takes in one request."""
@@ -214,7 +217,8 @@ def _response_to_drf(error: drf_exceptions.APIException) -> HttpResponse:
 
 def _invalid_request(problems: list[dict[str, str]]) -> HttpResponse:
     first = problems[0] if problems else {"path": "", "message": "The request is invalid."}
-    sentence = f"{first['path']}: {first['message']}" if first["path"] else first["message"]
+    stands_alone = not first["path"] or first["message"] in LITERAL_SENTENCES
+    sentence = first["message"] if stands_alone else f"{first['path']}: {first['message']}"
     return error_response(sentence, code="invalid_request", status=400, details=problems)
 
 

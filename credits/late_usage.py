@@ -19,8 +19,8 @@ units the quota pays 100, those that nobody got; the rolled grant pays 40; 110 a
 The other 160 were spent in the period that they rolled over into, and stay so.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -183,3 +183,17 @@ def movements(again: RatedAgain, grants: Mapping[int, BookedGrant], position: Po
 def _has_ended(grant: GrantState, position: Position) -> bool:
     ends_at = grant.ends_at
     return ends_at is not None and any(stored.settled and ends_at <= stored.end_at for stored in position.periods)
+
+
+@exactly
+def after_movements(position: Position, moved: Iterable[Movement]) -> Position:
+    """Return the position as it is once the ledger has followed; movements of grants that it does not hold, which are
+    those of other metrics, are passed over."""
+    change: dict[int, Decimal] = {}
+    for movement in moved:
+        change[movement.grant] = change.get(movement.grant, ZERO) + movement.change
+    grants = tuple(
+        replace(grant, ledger_remaining=grant.ledger_remaining + change.get(grant.key, ZERO))
+        for grant in position.grants
+    )
+    return replace(position, grants=grants)

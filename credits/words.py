@@ -131,10 +131,13 @@ class ListDefinitions(serializers.Serializer):
     applicationType = Choice(choices=ApplicationType.choices, required=False)
 
 
+_NO_CUSTOMER = "Customer ID is required"
+
+
 class CreateGrant(serializers.Serializer):
     """The body of POST /v1/credits/grants."""
 
-    customerId = Text(max_length=200, error_messages={"required": "Customer ID is required"})
+    customerId = Text(max_length=200, error_messages=dict.fromkeys(("required", "null", "blank"), _NO_CUSTOMER))
     creditDefinitionId = Text(max_length=80)
     initialAmount = serializers.DecimalField(**_AMOUNT, **_OPTIONAL)
     source = Choice(  # type: ignore[assignment]  # a field named like an attribute of the base

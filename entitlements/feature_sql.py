@@ -95,6 +95,8 @@ LEFT JOIN LATERAL (
             WHERE given.customer_id = asked.payer_key AND given.metric_id = metric.id
                 AND given.subscription_id = sold.subscription_id AND given.rolled_from_id IS NULL
                 AND given.starts_at <= %(at)s AND (given.expires_at IS NULL OR given.expires_at > %(at)s)
+                -- One that was stopped before it began is no quota.
+                AND (given.revoked_at IS NULL OR given.revoked_at > given.starts_at)
         )) AS quota
     FROM plans_feature_metrics link JOIN plans_metric metric ON metric.id = link.metric_id
     WHERE link.feature_id = feature.id AND metric.deleted_at IS NULL

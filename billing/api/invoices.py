@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from billing.api.payments import with_names
 from billing.models import Invoice, InvoiceLine, InvoiceStatus, Payment
-from billing.services.upcoming import draft_as_it_stands, upcoming_invoice
+from billing.services.upcoming import as_they_stand, draft_as_it_stands, upcoming_invoice
 from billing.words import AskUpcoming, ListInvoices, invoice_body, whole_invoice_body
 from plans.query import boolean_parameter
 from plans.refusals import NotFound
@@ -23,7 +23,7 @@ class InvoiceNotFound(NotFound):
 
 
 class InvoicesView(APIView):
-    """GET /v1/invoices: newest first."""
+    """GET /v1/invoices: newest first; the amounts of drafts are what they would be now."""
 
     scope = "invoices"
 
@@ -38,9 +38,10 @@ class InvoicesView(APIView):
         limit, offset = query["limit"], query["offset"]
         merchant = find_merchant_id()
         rows = invoices.select_related("customer", "subscription").order_by("-closes_at", "-pk")
+        page = as_they_stand(invoices=rows[offset : offset + limit], at=timezone.now())
         return Response(
             {
-                "invoices": [invoice_body(invoice, merchant) for invoice in rows[offset : offset + limit]],
+                "invoices": [invoice_body(invoice, merchant) for invoice in page],
                 "pagination": {"total": invoices.count(), "limit": limit, "offset": offset},
             }
         )
@@ -78,6 +79,6 @@ class InvoiceView(APIView):
             tried = draft_as_it_stands(draft=invoice, at=timezone.now())
             invoice, lines = tried.invoice, tried.lines
         else:
-            lines = list(invoice.lines.select_related("component", "metric", "grant"))
+            lines = list(invoice.lines.select_related("component", "metric", "grant", "pack"))
         payments = with_names(Payment.objects.filter(invoice=invoice))
         return Response({"invoice": whole_invoice_body(invoice, lines, list(payments), find_merchant_id())})

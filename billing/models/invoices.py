@@ -154,7 +154,8 @@ class InvoiceLine(models.Model):
 
     `period` is the stored period that the line bills, `grant` the grant that a credit line burned; one of money says
     which `credit_transaction` it booked. `monetary_credit_cents` is the line's share of such credits. The billing
-    period is what the line pays for; the usage period is when the usage happened.
+    period is what the line pays for; the usage period is when the usage happened. A line of a `pack` says what was sold
+    with it at that time: the amount that its payment grants, and the grant's days and priority.
     """
 
     public_id = public_id_field("inv_item_")
@@ -172,6 +173,9 @@ class InvoiceLine(models.Model):
         UsageDifference, on_delete=models.PROTECT, null=True, blank=True, related_name="invoice_line"
     )
     pack = models.ForeignKey(TopUpPack, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    sold_amount = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
+    sold_expiry_days = models.PositiveIntegerField(null=True, blank=True)
+    sold_priority = models.IntegerField(null=True, blank=True)
     description = models.CharField(max_length=500)
     quantity = models.DecimalField(max_digits=38, decimal_places=6)
     unit_amount_cents = models.DecimalField(max_digits=30, decimal_places=12, null=True, blank=True)
@@ -208,7 +212,8 @@ class InvoiceLine(models.Model):
                 name="late_usage_line_says_what_was_found",
             ),
             models.CheckConstraint(
-                condition=Q(type="top_up", pack__isnull=False) | ~Q(type="top_up") & Q(pack=None),
+                condition=Q(type="top_up", pack__isnull=False, sold_amount__gt=0)
+                | ~Q(type="top_up") & Q(pack=None, sold_amount=None, sold_expiry_days=None, sold_priority=None),
                 name="top_up_line_says_what_was_bought",
             ),
         ]

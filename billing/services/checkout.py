@@ -16,7 +16,7 @@ from plans.money import round_cents
 from plans.pricing import bounded, price_of
 from plans.refusals import NotFound, Refusal
 from plans.services.customers import CustomerNotFound
-from plans.services.subscriptions import AlreadySubscribed
+from plans.services.subscriptions import AlreadySubscribed, check_components
 
 # Stripe keeps a hold on a card for seven days; a buyer who comes back after a day begins anew.
 OPEN_FOR = timedelta(hours=24)
@@ -33,6 +33,7 @@ FOR_BUYERS = {
     "duplicate_customer": "Somebody has opened an account for you meanwhile.",
     "customer_not_found": "This account was closed.",
     "plan_no_longer_offered": "This plan is no longer offered.",
+    "price_has_no_components": "This plan cannot be bought yet.",
 }
 
 
@@ -98,8 +99,10 @@ def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
     one. A buyer who is not proven gets a new one each time, and only one of them is ever subscribed.
 
     An open one for another price is replaced: what its card holds is released, never taken. Raises AlreadySubscribed
-    for a buyer with a live subscription, and CheckoutSessionRequired for one who claims to be a customer.
+    for a buyer with a live subscription, CheckoutSessionRequired for one who claims to be a customer, and
+    PriceHasNoComponents.
     """
+    check_components(price)
     _lock_buyer(buyer.key)
     done = find_completed_checkout(buyer.key)
     if done is not None and done.price_id == price.pk:

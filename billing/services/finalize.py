@@ -6,7 +6,7 @@ from itertools import chain
 from django.db import connection, transaction
 from django.db.models import Exists, F, Min, OuterRef
 
-from billing.composition import Billable, compose, note_nets
+from billing.composition import Billable, compose_in_turn, note_nets
 from billing.models import Invoice, InvoiceLine, InvoiceStatus
 from billing.services.late_usage import bill_differences, lock_usage
 from billing.services.quantities import billed_quantities
@@ -76,23 +76,24 @@ def finalize_invoices(drafts: Sequence[Invoice], *, at: datetime) -> int:
     # What is found of earlier periods takes its units first: those may expire with the settlement.
     differences = bill_differences(drafts, at=at)
     usage = settle_periods(at=at, periods=gathered)
-    billable = Billable(
-        usage=usage,
-        quantities=billed_quantities(gathered),
-        grants=CreditGrant.objects.select_related("definition").in_bulk(
-            {grant for one in usage.values() for grant in one.by_grant}
+    grants = {grant for one in usage.values() for grant in one.by_grant}
+    purses = open_purses(customers)
+    composed = compose_in_turn(
+        [(draft, periods[draft.pk]) for draft in drafts],
+        Billable(
+            usage=usage,
+            quantities=billed_quantities(gathered),
+            grants=CreditGrant.objects.select_related("definition").in_bulk(grants),
+            differences=differences,
+            purses=purses,
         ),
-        differences=differences,
-        purses=open_purses(customers),
+        at=at,
     )
-    lines: list[InvoiceLine] = []
-    for draft in sorted(drafts, key=lambda draft: (draft.closes_at, draft.pk)):
-        composed = compose(draft, periods[draft.pk], billable, at=at)
-        note_nets(periods[draft.pk], composed)
-        _close_draft(draft, composed, at)
-        lines += composed
-    _expire_money(billable.purses, drafts, at)
-    _store(drafts, gathered, lines, billable.purses.values())
+    for draft, lines in composed:
+        note_nets(periods[draft.pk], lines)
+        _close_draft(draft, lines, at)
+    _expire_money(purses, drafts, at)
+    _store(drafts, gathered, [line for _, lines in composed for line in lines], purses.values())
     return len(drafts)
 
 

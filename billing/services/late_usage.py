@@ -1,5 +1,6 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -7,8 +8,9 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from billing.models import Invoice
+from credits.late_usage import Movement
 from credits.models import UsageDifference
-from credits.services.late_usage import LateUsage, charged_periods, find_differences, look_again
+from credits.services.late_usage import LateUsage, charged_periods, find_differences, look_again, look_in_turn
 from credits.services.positions import lock_balances
 from plans.models import Customer, SubscriptionItem, SubscriptionPeriod
 from plans.models.subscriptions import SubscriptionPeriodQuerySet
@@ -41,15 +43,32 @@ def bill_differences(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, li
     return _by_subscription(unbilled)
 
 
-def differences_so_far(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, list[UsageDifference]]:
-    """Return what bill_differences would, by the subscriptions' keys, and write nothing: what is found now is not
-    stored. Of a period's differences the grants of the others are not taken into account."""
+@dataclass(frozen=True, slots=True)
+class LateSoFar:
+    """What drafts would bill of earlier periods, by the subscriptions' keys, and how the ledger would follow what was
+    found only now."""
+
+    differences: dict[int, list[UsageDifference]]
+    moved: tuple[Movement, ...]
+
+
+def differences_so_far(drafts: Iterable[Invoice], *, at: datetime) -> LateSoFar:
+    """Return what bill_differences would, and write nothing: what is found now is not stored."""
     # A window that is open now may be over when the period closes, but what it found stays to be billed.
     closings = {subscription: min(closes_at, at) for subscription, closes_at in _closings(drafts).items()}
     if not closings:
-        return {}
-    found = look_again(_periods_before(closings), at=at).values()
-    return _by_subscription([*_unbilled(closings), *(late.as_difference(at) for late in found)])
+        return LateSoFar({}, ())
+    found = look_in_turn(_periods_before(closings), at=at)
+    differences = [*_unbilled(closings), *(late.as_difference(at) for late in found)]
+    return LateSoFar(
+        differences=_by_subscription(sorted(differences, key=_place)),
+        moved=tuple(movement for late in found for movement in late.moved),
+    )
+
+
+def _place(difference: UsageDifference) -> tuple[datetime, int, int]:
+    """Where a difference stands among those of a bill: as the rows are ordered."""
+    return (difference.period.start_at, difference.period_id, difference.number)
 
 
 def _closings(drafts: Iterable[Invoice]) -> dict[int, datetime]:

@@ -7,6 +7,7 @@ from billing.services.close_periods import close_subscriptions
 from billing.services.finalize import finalize_invoices
 from credits.models import CreditDefinition
 from credits.services.definitions import hold_definitions
+from credits.services.late_months import uncover_months
 from credits.services.renew import grant_with_subscription
 from plans.models import Customer, Plan, Price, Subscription
 from plans.refusals import InvalidInput, Refusal
@@ -60,6 +61,9 @@ def subscribe(
         metrics_with_quota=set(quotas.values_list("metric_id", flat=True)),
     )
     grant_with_subscription(at=at, subscription=subscription)
+    if started_at < at:
+        metered = subscription.items.exclude(metric=None).values_list("metric_id", flat=True)
+        uncover_months(customer=customer.pk, metrics=metered, since=started_at, at=at)
     if started_at <= at:
         invoices = close_subscriptions([subscription], at=at)
         finalize_invoices([invoice for invoice in invoices if invoice.finalize_at <= at], at=at)

@@ -10,7 +10,7 @@ from billing.services.finalize import PAYMENT_TERM, number_invoices
 from billing.stripe_amounts import MINIMUM_CHARGES, is_chargeable
 from credits.models import CreditGrant, TopUpPack
 from credits.services.grants import refuse_event_fees
-from credits.services.packs import LARGEST_AMOUNT, amount_of, grant_of_pack, hold_pack
+from credits.services.packs import LARGEST_AMOUNT, SoldPack, amount_of, grant_of_pack, hold_pack, sold_now
 from plans.models import Customer
 from plans.price_language import LARGEST_AMOUNT_CENTS
 from plans.refusals import InvalidInput, Refusal
@@ -35,7 +35,7 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
     """
     pack = hold_pack(pack)
     refuse_event_fees(customer, pack.definition, path="id")
-    total_cents = _total_cents(pack, quantity)
+    total_cents, sold = _total_cents(pack, quantity), sold_now(pack, quantity)
     invoice = Invoice.objects.create(
         customer=customer,
         kind=InvoiceKind.TOP_UP,
@@ -52,6 +52,9 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
         position=1,
         type=LineType.TOP_UP,
         pack=pack,
+        sold_amount=sold.amount,
+        sold_expiry_days=sold.expiry_days,
+        sold_priority=sold.priority,
         metric_id=pack.definition.metric_id,
         description=pack.name,
         quantity=Decimal(quantity),
@@ -100,13 +103,24 @@ def grant_what_was_paid(*, invoice: Invoice, at: datetime) -> list[CreditGrant]:
         grant_of_pack(
             at=at,
             customer=invoice.customer,
-            pack=line.pack,
-            quantity=int(line.quantity),
+            sold=_sold(line),
             reference_code=reference_of(line),
         )
         for line in lines
-        if line.pack is not None
     ]
+
+
+def _sold(line: InvoiceLine) -> SoldPack:
+    """What a line sold. Its terms are those of the purchase: the payment may come long after it."""
+    assert line.pack is not None
+    assert line.sold_amount is not None
+    return SoldPack(
+        definition=line.pack.definition,
+        amount=line.sold_amount,
+        expiry_days=line.sold_expiry_days,
+        priority=line.sold_priority,
+        title=f"{int(line.quantity)} × {line.description}",
+    )
 
 
 def bought_grants(invoice: Invoice) -> list[CreditGrant]:

@@ -1,10 +1,10 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import prefetch_related_objects
 
-from billing.composition import Billable, compose
+from billing.composition import Billable, compose_in_turn
 from billing.models import Invoice, InvoiceLine, InvoiceStatus
 from billing.services.close_periods import draft_of
 from billing.services.finalize import billed_periods
@@ -48,7 +48,24 @@ def upcoming_invoice(*, customer: Customer, subscription: str | None = None, at:
             )
         draft = draft_of(chosen, due, at)
         draft.public_id = None
-        return _try([*_drafts_of(customer), (draft, due)], at)[-1]
+        return _the(draft, _try([*_drafts_of(customer), (draft, due)], at))
+
+
+def as_they_stand(*, invoices: Iterable[Invoice], at: datetime) -> list[Invoice]:
+    """Give the drafts among invoices the amounts that they would have if they were finalized now, in the same order."""
+    invoices = list(invoices)
+    drafts = {invoice.pk for invoice in invoices if invoice.status == InvoiceStatus.DRAFT}
+    if not drafts:
+        return invoices
+    with one_snapshot():
+        tried = {one.invoice.pk: one.invoice for one in _try(_drafts_of(*_customers_of(invoices, drafts)), at)}
+        # One that was finalized a moment ago has its amounts.
+        final = Invoice.objects.select_related("customer", "subscription").in_bulk(drafts - tried.keys())
+    return [(tried | final).get(invoice.pk, invoice) for invoice in invoices]
+
+
+def _customers_of(invoices: Iterable[Invoice], drafts: Collection[int]) -> list[Customer]:
+    return list({invoice.customer for invoice in invoices if invoice.pk in drafts})
 
 
 def draft_as_it_stands(*, draft: Invoice, at: datetime) -> TriedInvoice:
@@ -58,8 +75,12 @@ def draft_as_it_stands(*, draft: Invoice, at: datetime) -> TriedInvoice:
         if not drafts or drafts[-1][0].pk != draft.pk:
             # It was finalized a moment ago, and has its lines.
             final = Invoice.objects.select_related("customer", "subscription__plan").get(pk=draft.pk)
-            return TriedInvoice(final, list(final.lines.select_related("component", "metric", "grant")))
-        return _try(drafts, at)[-1]
+            return TriedInvoice(final, list(final.lines.select_related("component", "metric", "grant", "pack")))
+        return _the(drafts[-1][0], _try(drafts, at))
+
+
+def _the(draft: Invoice, tried: Iterable[TriedInvoice]) -> TriedInvoice:
+    return next(one for one in tried if one.invoice is draft)
 
 
 def _choose_subscription(customer: Customer, identifier: str | None) -> Subscription:
@@ -89,11 +110,11 @@ def _next_due(subscription: Subscription) -> list[SubscriptionPeriod]:
 
 
 def _drafts_of(
-    customer: Customer, *, until: Invoice | None = None
+    *customers: Customer, until: Invoice | None = None
 ) -> list[tuple[Invoice, Sequence[SubscriptionPeriod]]]:
-    """A customer's drafts in the order in which they will be finalized, with what they bill."""
+    """The drafts of customers in the order in which they will be finalized, with what they bill."""
     drafts = list(
-        Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT)
+        Invoice.objects.filter(customer__in=customers, status=InvoiceStatus.DRAFT)
         .select_related("customer", "subscription__plan", "subscription__price")
         .order_by("closes_at", "pk")
     )
@@ -104,26 +125,27 @@ def _drafts_of(
 
 
 def _try(drafts: Sequence[tuple[Invoice, Sequence[SubscriptionPeriod]]], at: datetime) -> list[TriedInvoice]:
-    """Compose drafts of one customer, one after the other, of what is there now."""
+    """Compose all drafts of customers, in the order of their closes, of what is there now. As when they are finalized,
+    what is found of earlier periods takes its units first."""
     periods = [period for _, batch in drafts for period in batch]
-    usage, grants = live_usage(periods=periods, at=at)
+    late = differences_so_far([draft for draft, _ in drafts], at=at)
+    usage, grants = live_usage(periods=periods, moved=late.moved, at=at)
     billable = Billable(
         usage=usage,
         quantities=billed_quantities(periods),
         grants=grants,
-        differences=differences_so_far([draft for draft, _ in drafts], at=at),
+        differences=late.differences,
         purses=open_purses({draft.customer_id for draft, _ in drafts}),
     )
-    return [_tried(draft, batch, billable, at) for draft, batch in drafts]
+    return [_tried(draft, lines) for draft, lines in compose_in_turn(drafts, billable, at=at)]
 
 
-def _tried(draft: Invoice, periods: Sequence[SubscriptionPeriod], billable: Billable, at: datetime) -> TriedInvoice:
-    lines = compose(draft, periods, billable, at=at)
+def _tried(draft: Invoice, lines: Sequence[InvoiceLine]) -> TriedInvoice:
     for line in lines:
         # Nobody can ask for what is not stored by an id: neither for the line nor for a grant that it would make.
         line.public_id = None
         if line.grant is not None and line.grant.pk is None:
             line.grant = None
-    prefetch_related_objects(lines, "metric")
+    prefetch_related_objects(list(lines), "metric")
     draft.subtotal_cents = draft.total_cents = sum(line.amount_cents for line in lines)
     return TriedInvoice(draft, lines)

@@ -1,20 +1,29 @@
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Exists, OuterRef, Sum
+from django.db.models import Sum
+from django.db.models.expressions import RawSQL
 
 from credits.burn import ZERO
-from credits.late_usage import Booked, BookedGrant, Movement, RatedAgain, movements, rate_again
+from credits.late_arrival_sql import PERIODS_WITH_LATE_ARRIVALS
+from credits.late_usage import (
+    Booked,
+    BookedGrant,
+    Movement,
+    RatedAgain,
+    after_movements,
+    movements,
+    rate_again,
+)
 from credits.models import CreditGrant, CreditTransaction, TransactionKind, UsageDifference
 from credits.positions import Position
 from credits.rating import rate
 from credits.services.positions import Pair, lock_balances, read_positions
-from metering.models import ARRIVED_MUCH_LATER, EventVoid, UsageEvent
 from metering.services.count_positive_events import count_positive_events
-from plans.models import MetricVersion, PriceComponent, SubscriptionPeriod
+from plans.models import PriceComponent, SubscriptionPeriod
 from plans.models.subscriptions import SubscriptionPeriodQuerySet
 from plans.money import exactly
 from plans.services.metric_versions import hold_versions
@@ -57,56 +66,74 @@ def find_differences(*, periods: Iterable[SubscriptionPeriod], at: datetime) -> 
     A period whose usage comes to the same does not differ, on whichever of its days it was. The periods' items, with
     components and prices, must be loaded. Takes the locks of the customers and metrics. The differences are not billed.
     """
-    waiting = sorted(periods, key=lambda period: (period.end_at, period.pk))
-    if not waiting:
+    periods = list(periods)
+    if not periods:
         return []
     hold_versions()
-    lock_balances([_pair(period) for period in waiting])
-    differences = []
-    while waiting:
-        found, waiting = _first_of_each_pair(look_again(waiting, at=at), waiting)
-        differences += _write(found, at)
-    return differences
+    lock_balances([_pair(period) for period in periods])
+    return _write(look_in_turn(periods, at=at), at)
 
 
-def _first_of_each_pair(
-    found: Mapping[int, LateUsage], periods: Iterable[SubscriptionPeriod]
-) -> tuple[list[LateUsage], list[SubscriptionPeriod]]:
-    """Take the earliest period of each metric that differs, and those that come after it: what the first one takes is
-    not there for them any more, so they have to be looked at again."""
-    first: dict[Pair, LateUsage] = {}
-    after = []
-    for period in periods:
-        if _pair(period) in first:
-            after.append(period)
-        elif period.pk in found:
-            first[_pair(period)] = found[period.pk]
-    return list(first.values()), after
+def look_in_turn(periods: Collection[SubscriptionPeriod], *, at: datetime) -> list[LateUsage]:
+    """Return what find_differences would write, the period that ended first first: what one takes of a grant is not
+    there any more for those after it. Writes nothing."""
+    account = _Account.read(periods, at)
+    found = []
+    for period in sorted(periods, key=lambda period: (period.end_at, period.pk)):
+        late = account.difference_of(period)
+        if late is not None:
+            account.move(late)
+            found.append(late)
+    return found
 
 
 def look_again(periods: Collection[SubscriptionPeriod], *, at: datetime) -> dict[int, LateUsage]:
-    """Return what find_differences would find first of each period, by the period's key; those that do not differ are
-    left out. Writes nothing."""
-    since: dict[Pair, datetime] = {}
-    for period in periods:
-        since[_pair(period)] = min(period.start_at, since.get(_pair(period), period.start_at))
-    positions = read_positions(list(since), at=at, since=since)
-    booked, numbers = _booked(periods)
-    grants = _booked_grants(periods)
-    events = count_positive_events([period for period in periods if _component(period).fixed_cost_cents > 0])
-    found = {}
-    for period in periods:
-        late = _difference(
-            period,
-            numbers[period.pk] + 1,
-            booked[period.pk],
-            grants[period.pk],
-            events.get(period.pk),
-            positions[_pair(period)],
+    """Return what find_differences would find of each period if it looked at that one alone, by the period's key; those
+    that do not differ are left out. Writes nothing."""
+    account = _Account.read(periods, at)
+    found = {period.pk: account.difference_of(period) for period in periods}
+    return {key: late for key, late in found.items() if late is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """What periods are rated again with: the positions of their customers in their metrics, and by their keys what was
+    booked of them, how many differences were found, what they took of grants, and their events where these cost."""
+
+    positions: dict[Pair, Position]
+    booked: Mapping[int, Booked]
+    numbers: Mapping[int, int]
+    grants: Mapping[int, Mapping[int, BookedGrant]]
+    events: Mapping[int, int]
+
+    @classmethod
+    def read(cls, periods: Collection[SubscriptionPeriod], at: datetime) -> "_Account":
+        since: dict[Pair, datetime] = {}
+        for period in periods:
+            since[_pair(period)] = min(period.start_at, since.get(_pair(period), period.start_at))
+        booked, numbers = _booked(periods)
+        return cls(
+            positions=read_positions(list(since), at=at, since=since),
+            booked=booked,
+            numbers=numbers,
+            grants=_booked_grants(periods),
+            events=count_positive_events([period for period in periods if _component(period).fixed_cost_cents > 0]),
         )
-        if late is not None:
-            found[period.pk] = late
-    return found
+
+    def difference_of(self, period: SubscriptionPeriod) -> LateUsage | None:
+        return _difference(
+            period,
+            self.numbers[period.pk] + 1,
+            self.booked[period.pk],
+            self.grants.get(period.pk, {}),
+            self.events.get(period.pk),
+            self.positions[_pair(period)],
+        )
+
+    def move(self, late: LateUsage) -> None:
+        """Take what a difference moves out of the position, as the ledger will."""
+        pair = _pair(late.period)
+        self.positions[pair] = after_movements(self.positions[pair], late.moved)
 
 
 @exactly
@@ -227,7 +254,7 @@ def _without_what_rolled_over(grants: dict[int, dict[int, BookedGrant]]) -> dict
     return grants
 
 
-def _write(found: Collection[LateUsage], at: datetime) -> list[UsageDifference]:
+def _write(found: Sequence[LateUsage], at: datetime) -> list[UsageDifference]:
     differences = UsageDifference.objects.bulk_create([late.as_difference(at) for late in found], batch_size=500)
     transactions = []
     change: dict[int, Decimal] = defaultdict(Decimal)
@@ -280,17 +307,4 @@ def periods_to_look_at() -> SubscriptionPeriodQuerySet:
     Looks at events that arrived more than a day after they happened, which have an index of their own, and at voids;
     both are few. An event that was given to its customer later is not found this way.
     """
-    names = MetricVersion.objects.filter(metric=OuterRef(OuterRef("metric"))).values("event_name")
-    of_period = {
-        "customer": OuterRef("customer"),
-        "event_name__in": names,
-        "occurred_at__gte": OuterRef("start_at"),
-        "occurred_at__lt": OuterRef("end_at"),
-    }
-    arrived = UsageEvent.objects.filter(
-        ARRIVED_MUCH_LATER, received_at__gt=OuterRef("late_usage_closed_at") - _LOOK_BACK, **of_period
-    )
-    of_event = {f"event__{name}": value for name, value in of_period.items()}
-    voided = EventVoid.objects.filter(voided_at__gt=OuterRef("late_usage_closed_at") - _LOOK_BACK, **of_event)
-    closed = charged_periods().filter(late_usage_closed_at__isnull=False)
-    return closed.filter(Exists(arrived) | Exists(voided))
+    return charged_periods().filter(pk__in=RawSQL(PERIODS_WITH_LATE_ARRIVALS, [_LOOK_BACK]))

@@ -1,7 +1,8 @@
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 
+from credits.late_usage import Movement, after_movements
 from credits.models import CreditGrant
 from credits.services.positions import read_positions
 from credits.services.settle import SettledUsage, asks_for_events
@@ -10,20 +11,23 @@ from plans.models import SubscriptionPeriod
 
 
 def live_usage(
-    *, periods: Collection[SubscriptionPeriod], at: datetime
+    *, periods: Collection[SubscriptionPeriod], moved: Iterable[Movement] = (), at: datetime
 ) -> tuple[dict[int, SettledUsage], dict[int, CreditGrant]]:
-    """Return what periods would be settled with as it stands, by their keys, and the grants that would pay, by theirs.
+    """Return what periods would be settled with as it stands, by their keys, and the grants that would pay, by theirs;
+    `moved` is what late usage would take of grants or give back to them before.
 
     What is only kept back by a reservation is not used. A grant that a rest would roll over into is not there yet: its
     key is negative, and the grant that it is left of stands for it. The periods' items, with components, must be
     loaded; unsettled ones only.
     """
     metered = [period for period in periods if period.metric_id is not None]
-    positions = read_positions(
+    moved = list(moved)
+    stored_positions = read_positions(
         {(period.customer_id, period.metric_id) for period in metered if period.metric_id is not None},
         at=at,
         with_reservations=False,
     )
+    positions = {pair: after_movements(position, moved) for pair, position in stored_positions.items()}
     events = count_positive_events([period for period in metered if asks_for_events(period)])
     usage = {}
     for period in metered:

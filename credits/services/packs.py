@@ -1,12 +1,13 @@
 """Top-up packs: what can be bought at any time, and the grant that a bought one becomes."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection, transaction
 
 from credits.models import ApplicationType, CreditDefinition, CreditGrant, GrantSource, TopUpPack
-from credits.services.write_grants import expiry_of, write_grants
+from credits.services.write_grants import expiry_after, write_grants
 from plans.models import Customer
 from plans.money import currency_exponent, exactly, is_currency
 from plans.periods import midnight_before
@@ -119,16 +120,38 @@ def hold_pack(pack: TopUpPack) -> TopUpPack:
     return pack
 
 
+@dataclass(frozen=True, slots=True)
+class SoldPack:
+    """What was sold, as it was at the purchase: `amount` units of the definition's metric, or minor units of its money,
+    for all packs together; after how many days they expire once they are granted (None: never); their place in the burn
+    order; and what the purchase is called."""
+
+    definition: CreditDefinition
+    amount: Decimal
+    expiry_days: int | None
+    priority: int | None
+    title: str
+
+
 @exactly
 def amount_of(pack: TopUpPack, quantity: int) -> Decimal:
     """What several packs hold together."""
     return pack.amount * quantity
 
 
+def sold_now(pack: TopUpPack, quantity: int) -> SoldPack:
+    """What is sold with several packs at this moment."""
+    return SoldPack(
+        definition=pack.definition,
+        amount=amount_of(pack, quantity),
+        expiry_days=pack.definition.expiry_days,
+        priority=pack.definition.priority,
+        title=f"{quantity} × {pack.name}",
+    )
+
+
 @transaction.atomic
-def grant_of_pack(
-    *, at: datetime, customer: Customer, pack: TopUpPack, quantity: int, reference_code: str
-) -> CreditGrant:
+def grant_of_pack(*, at: datetime, customer: Customer, sold: SoldPack, reference_code: str) -> CreditGrant:
     """Give a customer what he has bought and paid for at `at`: units count from the local midnight before it.
 
     The same `reference_code` again returns the first grant. The caller holds the lock of what was paid, so that nobody
@@ -137,19 +160,19 @@ def grant_of_pack(
     first = CreditGrant.objects.filter(customer=customer, reference_code=reference_code).first()
     if first is not None:
         return first
-    definition = pack.definition
+    definition = sold.definition
     grant = CreditGrant(
         customer=customer,
         metric_id=definition.metric_id,
         currency=definition.currency,
         definition=definition,
         source=GrantSource.TOP_UP,
-        initial_amount=amount_of(pack, quantity),
-        priority=definition.priority,
+        initial_amount=sold.amount,
+        priority=sold.priority,
         starts_at=midnight_before(at, billing_zone()),
-        expires_at=expiry_of(definition, at),
+        expires_at=expiry_after(sold.expiry_days, at),
         reference_code=reference_code,
-        notes=f"Bought: {quantity} × {pack.name}",
+        notes=f"Bought: {sold.title}",
         created_at=at,
     )
     return write_grants([grant], at=at)[0]

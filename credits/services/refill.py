@@ -40,6 +40,13 @@ def turns_after(clock: Clock, started_at: datetime, after: datetime) -> Iterator
             yield number, turn_at
 
 
+def has_turns(credit: SubscriptionCredit) -> bool:
+    """Tell whether the calendar of a copy has any turn. The first is the start of the subscription, so there is none
+    when UNTIL lies before it."""
+    started_at = credit.subscription.started_at
+    return refill_clock(credit.refill_rrule).has_period(0, started_at, billing_zone())
+
+
 def end_of_refill(credit: SubscriptionCredit, start_at: datetime) -> datetime:
     """When a refill that starts at a turn of its calendar expires: after its days, else with the next turn."""
     clock = refill_clock(credit.refill_rrule)

@@ -5,7 +5,7 @@ from datetime import datetime
 from django.db.models import Q
 
 from credits.models import CreditDefinition, CreditGrant, SubscriptionCredit
-from credits.services.refill import end_of_refill, write_refills
+from credits.services.refill import end_of_refill, has_turns, write_refills
 from credits.services.write_grants import expiry_of, grant_of, write_grants
 from plans.models import Subscription, SubscriptionItem, SubscriptionPeriod
 
@@ -52,6 +52,7 @@ def begin_credits(credits: Sequence[SubscriptionCredit], *, at: datetime) -> lis
             _first_grant(credit, at)
             for credit in beginning
             if (credit.subscription_id, credit.definition_id) not in there
+            and (not credit.refill_rrule or has_turns(credit))
         ],
         at=at,
     )

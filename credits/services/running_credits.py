@@ -16,6 +16,7 @@ from credits.models import (
 )
 from credits.services.refill import end_of_refill, write_refills
 from credits.services.renew import begin_credits, copy_credits, grant_for_periods, period_expiry
+from credits.services.without_quota import limit_without_quota
 from credits.services.write_grants import expiry_of
 from plans.models import Subscription, SubscriptionPeriod
 from plans.models.subscriptions import SubscriptionQuerySet
@@ -54,7 +55,8 @@ def _subscriptions_of(definition: CreditDefinition) -> SubscriptionQuerySet:
 
 def apply_to_running(definition: CreditDefinition, *, at: datetime) -> None:
     """Let a changed definition reach what was sold: the copies of running subscriptions, and their grants that have not
-    begun. One that is switched off or deleted stops there.
+    begun. One that is switched off or deleted stops there, and what the plan says of the feature without it holds from
+    the next period on.
 
     The caller holds the lock of the plan. Raises InvalidInput when a copy renews in another way: the grants that are
     written ahead would overlap or leave a gap.
@@ -71,8 +73,10 @@ def apply_to_running(definition: CreditDefinition, *, at: datetime) -> None:
         sell_to_running(definition, at=at)
         _move_grants({credit.subscription_id: credit for credit in _locked(copies)}, before, definition, at)
     else:
-        _stop_grants({credit.subscription_id for credit in credits}, definition, at)
+        subscriptions = {credit.subscription_id for credit in credits}
+        _stop_grants(subscriptions, definition, at)
         copies.filter(pk__in=[credit.pk for credit in credits]).delete()
+        limit_without_quota(subscriptions, definition)
 
 
 def _locked(copies: QuerySet[SubscriptionCredit]) -> QuerySet[SubscriptionCredit]:

@@ -47,10 +47,14 @@ def grant_of(credit: SubscriptionCredit, customer_id: int, **fields: Any) -> Cre
 
 
 def expiry_of(terms: GrantTerms, granted_at: datetime) -> datetime | None:
-    """When a grant expires that does not follow a period: `expiry_days` local days after it was granted, widened to the
-    next local midnight; None for never."""
-    if terms.expiry_days is None:
+    """When a grant expires that does not follow a period: after its `expiry_days`; None for never."""
+    return expiry_after(terms.expiry_days, granted_at)
+
+
+def expiry_after(days: int | None, granted_at: datetime) -> datetime | None:
+    """When that many local days after an instant are over, widened to the next local midnight; None for never."""
+    if days is None:
         return None
     zone = billing_zone()
     # Counted in days, not hours: where clocks change, a day has 23 or 25 of them.
-    return local_midnight(local_day(midnight_after(granted_at, zone), zone) + timedelta(days=terms.expiry_days), zone)
+    return local_midnight(local_day(midnight_after(granted_at, zone), zone) + timedelta(days=days), zone)

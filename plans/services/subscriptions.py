@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import BooleanField, Case, When
 
 from plans.models import (
     ComponentKind,
@@ -26,6 +27,12 @@ MOST_DAYS_AHEAD = 5 * 366
 
 class SubscriptionNotFound(NotFound):
     code = "subscription_not_found"
+
+
+class PriceHasNoComponents(InvalidInput):
+    """The price charges nothing and has no clock, so a subscription to it would have no periods."""
+
+    code = "price_has_no_components"
 
 
 class AlreadySubscribed(Refusal):
@@ -70,8 +77,9 @@ def open_subscription(
     A numeric feature value includes its units in each period, but for `metrics_with_quota`, the keys of those for
     which the plan has credit definitions: there the grants are the allowance. Locks the customer.
 
-    Raises InvalidInput for a start too far away, AlreadySubscribed, MetricAlreadyPriced.
+    Raises InvalidInput for a start too far away, PriceHasNoComponents, AlreadySubscribed, MetricAlreadyPriced.
     """
+    check_components(price)
     if not at - timedelta(days=MOST_DAYS_BACKDATED) <= started_at <= at + timedelta(days=MOST_DAYS_AHEAD):
         raise InvalidInput.at("startTimestamp", "must lie within the past three years and the coming five.")
     Customer.objects.select_for_update(no_key=True).get(pk=customer.pk)
@@ -100,6 +108,14 @@ def open_subscription(
     _copy_features(subscription)
     store_periods(items=items, through=max(at, started_at))
     return subscription
+
+
+def check_components(price: Price) -> None:
+    """Raise PriceHasNoComponents for a price that nobody can subscribe to."""
+    if not price.components.exists():
+        raise PriceHasNoComponents.at(
+            "priceId", "is a price without any component, so it has no period. Create another price for the plan."
+        )
 
 
 def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]) -> list[SubscriptionItem]:
@@ -222,16 +238,22 @@ def _periods_after(
 
 
 def current_periods(subscriptions: Sequence[Subscription], at: datetime) -> dict[int, SubscriptionPeriod]:
-    """Find each subscription's current period at `at`, of its shortest clock; before its start the first one, after
-    its end the last one."""
-    periods = SubscriptionPeriod.objects.filter(subscription__in=subscriptions)
-    current = periods.filter(start_at__lte=at, end_at__gt=at).order_by("subscription_id", "end_at")
+    """Find each subscription's current period at `at`, of its shortest clock, of one without an end where there is one;
+    before its start the first one, after its end the last one."""
+    periods = SubscriptionPeriod.objects.filter(subscription__in=subscriptions).alias(clock_has_end=_CLOCK_HAS_END)
+    first = ("subscription_id", "clock_has_end")
+    current = periods.filter(start_at__lte=at, end_at__gt=at).order_by(*first, "end_at", "-start_at")
     found = {period.subscription_id: period for period in current.distinct("subscription_id")}
-    ahead = periods.filter(number=0, start_at__gt=at).order_by("subscription_id", "end_at")
-    behind = (
-        periods.filter(end_at__lte=at)
-        .exclude(subscription__in=found)
-        .order_by("subscription_id", "-end_at", "-start_at")
-    )
+    ahead = periods.filter(number=0, start_at__gt=at).order_by(*first, "end_at")
+    behind = periods.filter(end_at__lte=at).exclude(subscription__in=found).order_by(*first, "-end_at", "-start_at")
     others = {period.subscription_id: period for period in behind.distinct("subscription_id")}
     return {period.subscription_id: period for period in ahead.distinct("subscription_id")} | others | found
+
+
+# Of a metric that nothing prices there is no component; its clock goes on.
+_CLOCK_HAS_END = Case(
+    When(item__component__recurrence_count__isnull=False, then=True),
+    When(item__component__recurrence_until__gt="", then=True),
+    default=False,
+    output_field=BooleanField(),
+)

@@ -13,7 +13,7 @@ from billing.services.collect import claim_invoice_to_collect, record_declined, 
 from billing.services.send import record_sent
 from billing.services.subscribe import subscribe
 from billing.services.top_up import TooLittleToCharge, bought_grants, buy_pack
-from credits.models import CreditDefinition, CreditGrant
+from credits.models import CreditDefinition, CreditGrant, TopUpPack
 from credits.services.definitions import update_definition
 from credits.services.packs import PackNotOffered, create_pack, update_pack
 from plans.refusals import InvalidInput
@@ -175,6 +175,31 @@ class TestPayment:
         pay(invoice)
 
         assert len(bought_grants(invoice)) == 1
+
+    def test_grants_what_was_sold_although_pack_and_definition_have_changed_since(self):
+        definition = units(expiry_days=10, priority=2)
+        pack = offer(definition)
+        invoice = buy_pack(customer=CustomerFactory(), pack=pack, quantity=2, at=AT)
+        update_definition(at=AT, definition=definition, changes={"expiry_days": 3, "priority": None})
+        update_pack(pack=pack, name="Dearer", price_cents=5_000)
+        # No door changes what a pack holds; the sale does not ask it again.
+        TopUpPack.objects.update(amount=7)
+
+        pay(invoice)
+
+        (grant,) = bought_grants(invoice)
+        assert (grant.initial_amount, grant.priority, grant.notes) == (2_000, 2, "Bought: 2 × 1,000 calls")
+        # Ten days from the payment on, to the end of the day.
+        assert grant.expires_at == datetime(2026, 2, 11, tzinfo=UTC)
+
+    def test_grants_without_an_end_what_was_sold_without_one(self):
+        definition = units()
+        invoice = buy_pack(customer=CustomerFactory(), pack=offer(definition), at=AT)
+        update_definition(at=AT, definition=definition, changes={"expiry_days": 3})
+
+        pay(invoice)
+
+        assert bought_grants(invoice)[0].expires_at is None
 
     def test_of_another_amount_makes_no_grant(self):
         invoice = buy_pack(customer=CustomerFactory(), pack=offer(), at=AT)

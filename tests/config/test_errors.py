@@ -184,3 +184,13 @@ def test_paths_of_other_pages(path):
     request = RequestFactory().get("/")
     request.path_info = path
     assert not errors.is_api(request)
+
+
+def test_a_sentence_of_the_contract_stands_without_the_path_which_the_details_have():
+    error = exceptions.ValidationError({"customerId": ["Customer ID is required"]})
+
+    assert answer(error)[1] == {
+        "error": "Customer ID is required",
+        "code": "invalid_request",
+        "details": [{"path": "customerId", "message": "Customer ID is required"}],
+    }

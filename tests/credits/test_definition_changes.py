@@ -8,13 +8,16 @@ import pytest
 from billing.services.subscribe import subscribe
 from credits.models import CreditDefinition, CreditGrant, SubscriptionCredit
 from credits.services.definitions import create_definition, delete_definition, update_definition
-from credits.services.grants import adjust_grant, revoke_grant
+from credits.services.grants import adjust_grant, grant_credits, revoke_grant
+from entitlements.services.check import check
+from plans.models import PlanFeature
 from plans.refusals import InvalidInput
-from tests.factories import CustomerFactory, FeatureFactory, PlanFactory
-from tests.pro_plan import make_pro_plan, remaining, sweep
+from tests.factories import START, CreditDefinitionFactory, CustomerFactory, FeatureFactory, PlanFactory
+from tests.pro_plan import bills, make_pro_plan, remaining, sweep, use
 
 AT = datetime(2026, 1, 31, 10, tzinfo=UTC)
 LATER = AT + timedelta(days=5)
+HOUR = timedelta(hours=1)
 FEBRUARY, MARCH, APRIL = (datetime(2026, month, day, tzinfo=UTC) for month, day in ((2, 28), (3, 31), (4, 30)))
 
 pytestmark = pytest.mark.django_db
@@ -313,3 +316,91 @@ def test_what_was_deleted_for_new_subscriptions_can_still_be_stopped_for_all(api
 
     assert api.post(path, {"applyToExisting": True}).status == 200
     assert SubscriptionCredit.objects.count() == 0
+
+
+class TestWhatHoldsWithoutAQuota:
+    """A definition that is taken away from what was sold (`applyToExisting`)."""
+
+    def without(self, value="usage_based", **plan):
+        """A subscriber who has used 30 of 100, and loses the quota with its period; the check in the next one."""
+        pro = make_pro_plan(quota=100, **plan)
+        PlanFeature.objects.filter(plan=pro.plan).update(value=value)
+        customer = CustomerFactory()
+        subscribe(at=AT, customer=customer, plan=pro.plan)
+        use(customer, pro.metric, 30, LATER)
+        delete_definition(at=LATER, definition=pro.quota, apply_to_existing=True)
+        return pro, customer
+
+    def decision(self, pro, customer, at):
+        return check(customer=customer.public_id, slug=pro.feature.slug, at=at)
+
+    @pytest.mark.parametrize("value", ["usage_based", True])
+    def test_a_hard_cap_is_never_opened(self, value):
+        pro, customer = self.without(value, unit_cost_cents=None)
+
+        now = self.decision(pro, customer, LATER)
+        sweep(FEBRUARY + HOUR)
+        then = self.decision(pro, customer, FEBRUARY + HOUR)
+
+        assert (now.entitled, now.limit, now.remaining) == (True, 100, 70)
+        assert (then.entitled, then.limit, then.remaining) == (False, 0, 0)
+
+    def test_other_grants_go_on_under_a_hard_cap(self):
+        pro, customer = self.without(unit_cost_cents=None)
+        bought = CreditDefinitionFactory(
+            scope="merchant", plan=None, renew_on_billing=False, feature=pro.feature, default_amount=Decimal(5)
+        )
+        grant_credits(at=LATER, customer=customer, definition=bought, starts_at=FEBRUARY)
+        sweep(FEBRUARY + HOUR)
+
+        then = self.decision(pro, customer, FEBRUARY + HOUR)
+
+        assert (then.entitled, then.remaining) == (True, 5)
+
+    def test_what_is_charged_is_pay_as_you_go(self):
+        pro, customer = self.without()
+        sweep(FEBRUARY + HOUR)
+        use(customer, pro.metric, 40, FEBRUARY + HOUR)
+
+        then = self.decision(pro, customer, FEBRUARY + HOUR)
+        sweep(MARCH + HOUR)
+
+        assert (then.entitled, then.limit) == (True, None)
+        assert bills(customer)[-1][2][1:] == [("usage", 40, 200)]
+
+    def test_the_number_that_was_sold_with_the_feature_is_included_again(self):
+        pro, customer = self.without(25)
+
+        now = self.decision(pro, customer, LATER)
+        sweep(FEBRUARY + HOUR)
+        use(customer, pro.metric, 40, FEBRUARY + HOUR)
+        then = self.decision(pro, customer, FEBRUARY + HOUR)
+        sweep(MARCH + HOUR)
+
+        assert (now.limit, now.remaining) == (100, 70)
+        assert (then.entitled, then.limit, then.remaining) == (False, 25, 0)
+        # February's 30 were paid by the quota; of March's 40 the number includes 25.
+        assert [lines[1:] for _, _, lines in bills(customer)[1:]] == [
+            [("usage", 30, 150), ("credit", 30, -150)], [("usage", 15, 75)],
+        ]  # fmt: skip
+
+    def test_a_quota_that_comes_back_takes_its_place_again(self):
+        pro, customer = self.without(unit_cost_cents=None)
+        CreditDefinition.objects.update(deleted_at=None)
+        update(pro, to_existing=True, is_active=True)
+        sweep(FEBRUARY + HOUR)
+
+        assert self.decision(pro, customer, FEBRUARY + HOUR).remaining == 100
+
+    def test_another_quota_of_the_metric_goes_on(self):
+        pro = make_pro_plan(quota=100, unit_cost_cents=None)
+        create_definition(
+            at=START, name="More", scope="plan", application_type="usage", plan=pro.plan, feature=pro.feature,
+            default_amount=Decimal(7), renew_on_billing=True,
+        )  # fmt: skip
+        customer = CustomerFactory()
+        subscribe(at=AT, customer=customer, plan=pro.plan)
+        delete_definition(at=LATER, definition=pro.quota, apply_to_existing=True)
+        sweep(FEBRUARY + HOUR)
+
+        assert self.decision(pro, customer, FEBRUARY + HOUR).limit == 7

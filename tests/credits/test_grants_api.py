@@ -109,6 +109,20 @@ def test_refuses_a_grant_at_its_field_and_writes_nothing(api, pro, customer, cha
     assert CreditGrant.objects.count() == before
 
 
+@pytest.mark.parametrize("body", [{}, {"customerId": None}, {"customerId": ""}], ids=["absent", "null", "empty"])
+def test_says_in_the_contracts_words_that_the_customer_is_missing(api, pro, body):
+    answer = api.post("/v1/credits/grants", {"creditDefinitionId": pro.quota.public_id} | body)
+
+    assert (answer.status, answer.body["error"]) == (400, "Customer ID is required")
+    assert answer.body["details"] == [{"path": "customerId", "message": "Customer ID is required"}]
+
+
+def test_says_in_the_contracts_words_how_many_transactions_may_be_asked_for(api, customer):
+    answer = api.get(f"/v1/credits/customers/{customer.public_id}/transactions", {"limit": "1001"})
+
+    assert (answer.status, answer.body["error"]) == (400, "Limit must be less than 1000")
+
+
 def test_an_unknown_grant_cannot_be_revoked(api):
     answer = api.post("/v1/credits/grants/cred_unknown/revoke", {})
 

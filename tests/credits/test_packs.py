@@ -6,7 +6,15 @@ from decimal import Decimal
 import pytest
 
 from credits.models import CreditDefinition, CreditGrant, TopUpPack
-from credits.services.packs import PackNotOffered, create_pack, find_pack, grant_of_pack, hold_pack, update_pack
+from credits.services.packs import (
+    PackNotOffered,
+    create_pack,
+    find_pack,
+    grant_of_pack,
+    hold_pack,
+    sold_now,
+    update_pack,
+)
 from plans.refusals import InvalidInput
 from tests.factories import START, CreditDefinitionFactory, CustomerFactory
 
@@ -118,7 +126,7 @@ def test_a_pack_of_a_definition_that_was_switched_off_is_not_offered():
 def test_what_was_bought_counts_from_the_midnight_before_and_expires_by_the_definition():
     pack = offer(units(expiry_days=30, priority=7))
 
-    grant = grant_of_pack(at=AT, customer=CustomerFactory(), pack=pack, quantity=3, reference_code="one")
+    grant = grant_of_pack(at=AT, customer=CustomerFactory(), sold=sold_now(pack, 3), reference_code="one")
 
     # 30 days after 10 March, 15:30, is 9 April, 15:30, widened to the midnight after it.
     assert (grant.starts_at, grant.expires_at) == (MIDNIGHT, datetime(2026, 4, 10, tzinfo=UTC))
@@ -127,18 +135,18 @@ def test_what_was_bought_counts_from_the_midnight_before_and_expires_by_the_defi
 
 
 def test_bought_money_is_a_grant_of_that_currency():
-    grant = grant_of_pack(
-        at=AT, customer=CustomerFactory(), pack=offer(money("EUR"), currency="EUR"), quantity=2, reference_code="one"
-    )
+    pack = offer(money("EUR"), currency="EUR")
+
+    grant = grant_of_pack(at=AT, customer=CustomerFactory(), sold=sold_now(pack, 2), reference_code="one")
 
     assert (grant.metric_id, grant.currency, grant.initial_amount) == (None, "EUR", 2_000)
 
 
 def test_the_same_reference_gives_the_first_grant():
     pack, customer = offer(units()), CustomerFactory()
-    first = grant_of_pack(at=AT, customer=customer, pack=pack, quantity=1, reference_code="one")
+    first = grant_of_pack(at=AT, customer=customer, sold=sold_now(pack, 1), reference_code="one")
 
-    again = grant_of_pack(at=AT + timedelta(days=1), customer=customer, pack=pack, quantity=1, reference_code="one")
+    again = grant_of_pack(at=AT + timedelta(days=1), customer=customer, sold=sold_now(pack, 1), reference_code="one")
 
     assert again == first
     assert CreditGrant.objects.count() == 1

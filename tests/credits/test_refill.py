@@ -188,6 +188,23 @@ class TestWriting:
         # The last one lives as long as the ones before it.
         assert written(customer)[-1][2] == next(turns_after(refill_clock("FREQ=MONTHLY"), AT, starts[-1]))[1]
 
+    @pytest.mark.parametrize("until", ["20260130", "20260131T095959Z"])
+    def test_that_has_ended_before_the_subscription_gives_nothing(self, until):
+        customer = subscribed(refilled_plan(f"FREQ=MONTHLY;UNTIL={until}", unit_cost_cents=None))
+
+        refill(day(2027, 1, 1))
+
+        assert (written(customer), due_refills(day(2030, 1, 1))) == ([], [])
+        assert SubscriptionCredit.objects.get().refilled_until is None
+
+    @pytest.mark.parametrize("until", ["20260131", "20260131T100000Z"])
+    def test_that_ends_with_the_start_of_the_subscription_gives_its_first_refill(self, until):
+        customer = subscribed(refilled_plan(f"FREQ=MONTHLY;UNTIL={until}"))
+
+        refill(day(2027, 1, 1))
+
+        assert [(number, start, units) for number, start, _, units in written(customer)] == [(0, AT, 100)]
+
     def test_stops_with_its_subscription(self):
         customer = subscribed(refilled_plan())
         Subscription.objects.update(ended_at=day(2026, 2, 10))

@@ -7,7 +7,7 @@ import pytest
 from billing.books import live_items_have_a_period_ahead
 from plans.models import SubscriptionItem, SubscriptionPeriod
 from plans.services.overrides import override_feature
-from plans.services.subscriptions import store_periods
+from plans.services.subscriptions import current_periods, store_periods
 from tests.factories import (
     FeatureFactory,
     FixedComponentFactory,
@@ -129,3 +129,30 @@ def test_the_books_ask_for_a_period_ahead_only_of_clocks_without_an_end():
 
     assert [str(row).count("newest period") for row in checked.offenders] == [1]
     assert not live_items_have_a_period_ahead(LATER).offenders
+
+
+def current(subscription, at):
+    period = current_periods([subscription], at)[subscription.pk]
+    return (f"{period.start_at:%m-%d}", f"{period.end_at:%m-%d}")
+
+
+def test_the_current_period_is_not_that_of_a_fee_which_comes_once():
+    yearly = subscribe({"recurrence_count": 1}, {"frequency": "YEARLY"})
+
+    assert current(yearly, AT + timedelta(days=3)) == ("01-10", "01-10")
+    assert current(yearly, LATER) == ("01-10", "01-10")
+    # Before the start, too.
+    assert current(yearly, AT - timedelta(days=3)) == ("01-10", "01-10")
+
+
+def test_the_current_period_is_that_of_the_shorter_of_two_clocks_which_turn_together():
+    subscription = subscribe({"frequency": "YEARLY"}, {})
+    extend(subscription, through=AT + timedelta(days=400))
+
+    assert current(subscription, datetime(2026, 12, 20, tzinfo=UTC)) == ("12-10", "01-10")
+
+
+def test_the_current_period_of_clocks_that_have_all_ended_is_the_last_one():
+    subscription = subscribe({"recurrence_count": 1}, {"recurrence_count": 2})
+
+    assert current(subscription, LATER) == ("02-10", "03-10")

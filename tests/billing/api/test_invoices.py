@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from billing import jobs
 from billing.models import Invoice
@@ -129,6 +131,36 @@ class TestList:
         assert sorted(before) == ["draft", "draft", "issued"]
         assert sorted(after) == ["issued", "issued"]
 
+    def test_says_of_a_draft_what_its_own_page_says(self, api, pro):
+        for units in (12_500, 10_001):
+            customer = CustomerFactory()
+            subscribe(at=AT, customer=customer, plan=pro.plan)
+            use(customer, pro.metric, units, AT + timedelta(days=2))
+        sweep(BILLED - timedelta(minutes=30))
+
+        rows = api.get("/v1/invoices", {"status": "draft"}).body["invoices"]
+        pages = [api.get(f"/v1/invoices/{row['id']}").body["invoice"] for row in rows]
+
+        # 29.00 and 5 cents for each call beyond 10,000.
+        assert [(row["subtotalCents"], row["totalAmountCents"]) for row in rows] == [(2_905, 2_905), (15_400, 15_400)]
+        assert [page["totalAmountCents"] for page in pages] == [2_905, 15_400]
+        # Nothing of it is stored.
+        assert set(Invoice.objects.filter(status="draft").values_list("total_cents", flat=True)) == {0}
+
+    def test_asks_no_more_for_more_drafts(self, api, pro, django_assert_max_num_queries):
+        for _ in range(2):
+            subscribe(at=AT, customer=CustomerFactory(), plan=pro.plan)
+        sweep(BILLED - timedelta(minutes=30))
+        api.get("/v1/invoices")
+        with CaptureQueriesContext(connection) as few:
+            api.get("/v1/invoices")
+        for _ in range(4):
+            subscribe(at=AT, customer=CustomerFactory(), plan=pro.plan)
+        sweep(BILLED - timedelta(minutes=30))
+
+        with django_assert_max_num_queries(len(few)):
+            api.get("/v1/invoices")
+
     @pytest.mark.parametrize(
         ("query", "path"),
         [
@@ -188,6 +220,7 @@ class TestOne:
                 "componentId": fixed.component.component_id,
                 "metricId": None,
                 "creditGrantId": None,
+                "packId": None,
                 "description": "Base fee",
                 "quantity": 1,
                 "unitAmountCents": 2_900,
@@ -205,6 +238,7 @@ class TestOne:
                 "componentId": usage.component.component_id,
                 "metricId": pro.metric.public_id,
                 "creditGrantId": None,
+                "packId": None,
                 "description": "Calls",
                 "quantity": 12_500,
                 "unitAmountCents": 5,
@@ -222,6 +256,7 @@ class TestOne:
                 "componentId": credit.component.component_id,
                 "metricId": pro.metric.public_id,
                 "creditGrantId": credit.grant.public_id,
+                "packId": None,
                 "description": "Included calls",
                 "quantity": 10_000,
                 "unitAmountCents": -5,

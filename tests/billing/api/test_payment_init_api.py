@@ -534,3 +534,13 @@ def test_a_hold_that_was_lost_is_made_up_for_by_charging_the_card(visitor, offer
 
     assert Invoice.objects.get().status == "paid"
     assert [taken for taken in held_and_taken(at_stripe) if taken[1]] == [("succeeded", 2900)]
+
+
+def test_a_price_without_any_component_is_refused_and_opens_nothing(visitor, offer):
+    price = offer().price
+    price.components.all().delete()
+
+    answer = visitor.init(price)
+
+    assert (answer.status, answer.body["code"]) == (400, "price_has_no_components")
+    assert not Checkout.objects.exists()

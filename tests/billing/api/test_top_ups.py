@@ -175,7 +175,9 @@ class TestPurchase:
     def test_answers_the_invoice_that_waits(self, api, offer):
         ada = CustomerFactory(invoice_prefix="ADA")
 
-        answer = buy(api, offer(), ada, quantity=3)
+        pack = offer()
+
+        answer = buy(api, pack, ada, quantity=3)
 
         assert answer.status == 200, answer
         assert answer.body["grant"] is None
@@ -183,6 +185,7 @@ class TestPurchase:
         assert (invoice["customerInvoiceNumber"], invoice["kind"], invoice["status"]) == ("ADA-001", "top_up", "issued")
         assert (invoice["totalAmountCents"], invoice["currency"], invoice["subscriptionId"]) == (2_700, "USD", None)
         (line,) = api.get(f"/v1/invoices/{invoice['id']}").body["invoice"]["lineItems"]
+        assert line["packId"] == pack["id"]
         assert (line["type"], line["quantity"], line["unitAmountCents"], line["subtotalCents"]) == (
             "top_up",
             3,

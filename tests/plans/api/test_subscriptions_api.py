@@ -351,3 +351,15 @@ def test_lists_with_a_constant_number_of_queries(api, now, count, django_assert_
         body = api.get("/v1/subscriptions", {"includeFeatures": "true"}).body
 
     assert len(body["subscriptions"]) == count
+
+
+@pytest.mark.parametrize("named", ["priceId", "planId"])
+def test_refuses_a_price_without_any_component(api, customer, named):
+    price = PriceFactory(fee=None)
+    identifier = {"priceId": price.public_id, "planId": price.plan.public_id}[named]
+
+    answer = api.post("/v1/subscriptions", {"customerId": customer.public_id, named: identifier})
+
+    assert (answer.status, answer.body["code"]) == (400, "price_has_no_components")
+    assert answer.body["details"][0]["path"] == "priceId"
+    assert not Subscription.objects.exists()
