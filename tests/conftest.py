@@ -5,17 +5,42 @@ from typing import Any
 
 import pytest
 from django.http import HttpResponse
-from django.test import Client, override_settings
+from django.test import Client, TransactionTestCase, override_settings
 from django.utils import timezone
 
 from config.keys import create_api_key
 from plans.exact_json import decode, encode
+from tests.database import delete_rows
+
+# Few tests, and long ones.
+LONG_FOLDERS = {"walks", "browser", "races"}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with long tests, so that no worker is left alone with one when the others have finished."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG_FOLDERS)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def passwords_are_hashed_quickly() -> Iterator[None]:
     """Hash passwords by MD5: what makes a guess slow would make each operator of a test slow."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_are_looked_up_when_asked_for() -> Iterator[None]:
+    """Leave out the list of all static files, which takes each client of a test longer than its request."""
+    with override_settings(WHITENOISE_AUTOREFRESH=True):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases_are_emptied_quickly() -> Iterator[None]:
+    """Delete the few rows that a test with transactions of its own left, instead of truncating every table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", delete_rows)
         yield
 
 

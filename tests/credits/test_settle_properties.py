@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import transaction
 from django.db.models import Sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from credits.services.positions import read_positions
 from credits.services.settle import settle_periods
 from metering.services.record_events import record_events
 from plans.models import PriceComponent, SubscriptionPeriod
+from tests.database import taken_back
 from tests.factories import CreditDefinitionFactory, CustomerFactory
 from tests.pro_plan import event, make_pro_plan, sweep
 
@@ -54,18 +54,6 @@ GRANTS = st.lists(
     ),
     max_size=3,
 )
-
-
-class TakenBack:
-    """A savepoint per example."""
-
-    def __enter__(self):
-        self.block = transaction.atomic()
-        self.block.__enter__()
-
-    def __exit__(self, *raised):
-        transaction.set_rollback(True)
-        self.block.__exit__(*raised)
 
 
 def lived(terms, usage, grants):
@@ -141,7 +129,7 @@ def ended_periods(customer):
 @settings(max_examples=40, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS, batches=st.sampled_from([[3], [1, 1, 1], [1, 2], [2, 1]]))
 def test_settlement_books_what_was_live_before_it(terms, usage, grants, batches):
-    with TakenBack():
+    with taken_back():
         pro, customer = lived(terms, usage, grants)
         before, ended = live(pro, customer), ended_periods(customer)
 
@@ -163,7 +151,7 @@ def test_settlement_books_what_was_live_before_it(terms, usage, grants, batches)
 @settings(max_examples=20, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS)
 def test_units_and_ledger_add_up(terms, usage, grants):
-    with TakenBack():
+    with taken_back():
         _, customer = lived(terms, usage, grants)
 
         settled = settle_periods(at=NOW, periods=ended_periods(customer))
@@ -188,7 +176,7 @@ def test_units_and_ledger_add_up(terms, usage, grants):
 @settings(max_examples=20, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS, random=st.randoms(use_true_random=False))
 def test_the_order_in_which_events_arrive_does_not_matter(terms, usage, grants, random):
-    with TakenBack():
+    with taken_back():
         pro, customer = lived(terms, usage, grants)
         other_pro, other = lived(terms, random.sample(usage, len(usage)), grants)
 
@@ -208,7 +196,7 @@ def test_the_order_in_which_events_arrive_does_not_matter(terms, usage, grants, 
 @settings(max_examples=20, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS)
 def test_the_sweep_changes_nothing_live_and_the_books_add_up(terms, usage, grants):
-    with TakenBack():
+    with taken_back():
         pro, customer = lived(terms, usage, grants)
         before = live(pro, customer)
 
