@@ -20,10 +20,7 @@ class BillingRun:
     def sweep(self, name: str, work: Callable[[datetime], Swept], at: datetime) -> int:
         """Run one sweep, add up what it did, and return how much that was."""
         now = work(at)
-        total = self.swept.setdefault(name, Swept())
-        total.done += now.done
-        total.failed += now.failed
-        total.problems += now.problems
+        self.swept.setdefault(name, Swept()).add(now)
         self.unavailable = self.unavailable or now.unavailable
         return now.done + now.failed
 

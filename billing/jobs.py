@@ -19,10 +19,11 @@ from billing.exchange import ChargeToMake, Paid
 from billing.models import Invoice
 from billing.services import checkout as checkout_rules
 from billing.services import close_periods as closing
-from billing.services import collect, finalize, inbox, late_usage, send
+from billing.services import collect, finalize, inbox, late_usage, months, send
 from billing.services.park import park_customer, work_in_halves
-from credits.models import SubscriptionCredit
+from credits.models import CalendarMonth, SubscriptionCredit
 from credits.services import refill as refilling
+from credits.services.settle_months import begin_months
 from metering.services.attribute_events import attribute_events
 from metering.services.build_metrics import build_next_slice
 from plans.models import Subscription, SubscriptionPeriod
@@ -64,6 +65,13 @@ class Swept:
         """Count a failure and keep its sentence."""
         self.failed += 1
         self.problems.append(problem)
+
+    def add(self, other: "Swept") -> "Swept":
+        """Add what another sweep of the books did."""
+        self.done += other.done
+        self.failed += other.failed
+        self.problems += other.problems
+        return self
 
 
 def attribute(at: datetime) -> Swept:
@@ -118,14 +126,39 @@ def finalize_drafts(at: datetime) -> Swept:
     )
 
 
-def look_for_late_usage(at: datetime) -> Swept:
-    """Find for the last time what periods differ by whose time for late usage is over, until none is left."""
+def settle_months(at: datetime) -> Swept:
+    """Settle by calendar month what was used without a subscription, until no month that is over is left."""
+    while begin_months():
+        pass
     return _in_chunks(
+        find=lambda: months.months_to_settle(at),
+        work=lambda keys: months.settle(months=keys, at=at),
+        customer_of=_customer_of_month,
+        at=at,
+    )
+
+
+def look_for_late_usage(at: datetime) -> Swept:
+    """Find for the last time what periods and calendar months differ by whose time for late usage is over, until none
+    is left."""
+    swept = _in_chunks(
         find=lambda: late_usage.windows_to_close(at),
         work=lambda keys: late_usage.close_windows(periods=keys, at=at),
         customer_of=lambda key: SubscriptionPeriod.objects.values_list("customer_id", flat=True).get(pk=key),
         at=at,
     )
+    return swept.add(
+        _in_chunks(
+            find=lambda: months.months_to_close(at),
+            work=lambda keys: months.close(months=keys, at=at),
+            customer_of=_customer_of_month,
+            at=at,
+        )
+    )
+
+
+def _customer_of_month(key: int) -> int:
+    return CalendarMonth.objects.values_list("customer_id", flat=True).get(pk=key)
 
 
 def _in_chunks(
@@ -250,6 +283,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "refill": refill,
     "close": close,
     "finalize": finalize_drafts,
+    "months": settle_months,
     "late usage": look_for_late_usage,
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
@@ -261,7 +295,8 @@ STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
 
 
 def sweep_books() -> dict[str, int]:
-    """Attribute, count, refill, close, finalize and look for late usage as far as it is due; scheduled every minute."""
+    """Attribute, count, refill, close, finalize, settle months and look for late usage as far as it is due; scheduled
+    every minute."""
     return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items()}
 
 

@@ -2,7 +2,8 @@
 database.
 
 Ruling: the period's one number counts as used on its last day, live today. LAST carries the value at a period's start
-forward.
+forward. A gap without a stored period (see `credits.months`) has a number just so; `periods` must hold the gap around
+each piece that lies in no stored period.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,6 @@ from credits.positions import StoredPeriod
 from plans.money import exactly, mean_quantity
 
 _INSTANT = timedelta(microseconds=1)
-OUTSIDE = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Piece:
 @exactly
 def fold_pieces(
     aggregation: str, pieces: Iterable[Piece], periods: Sequence[StoredPeriod], *, at: datetime
-) -> dict[int | None, Decimal]:
-    """Return the one number of each period by its key, and under OUTSIDE that of what lies in no period. A period that
-    has not begun at `at` has nothing carried into it yet."""
+) -> dict[int, Decimal]:
+    """Return the one number of each period by its key. A period that has not begun at `at` has nothing carried into it
+    yet."""
     ordered = sorted(pieces, key=lambda piece: piece.start_at)
-    within: dict[int | None, list[Piece]] = {}
+    within: dict[int, list[Piece]] = {}
     for piece in ordered:
-        within.setdefault(_key_at(piece.start_at, periods), []).append(piece)
+        within.setdefault(key_at(piece.start_at, periods), []).append(piece)
     numbers = {key: _number(aggregation, found) for key, found in within.items()}
     if aggregation == "LAST":
         for period in periods:
@@ -47,23 +47,20 @@ def fold_pieces(
 
 
 def place_numbers(
-    numbers: Mapping[int | None, Decimal], periods: Sequence[StoredPeriod], pieces: Sequence[Piece], *, at: datetime
+    numbers: Mapping[int, Decimal], periods: Iterable[StoredPeriod], *, at: datetime
 ) -> list[tuple[datetime, Decimal]]:
     """Return each number with the instant at which it counts as used: `at` within its period, else the period's last
     instant, or its first when it has not begun."""
-    placed = [
+    return [
         (max(period.start_at, min(at, period.end_at - _INSTANT)), numbers[period.key])
         for period in periods
         if period.key in numbers
     ]
-    if OUTSIDE in numbers:
-        latest = max((piece.start_at for piece in pieces if _key_at(piece.start_at, periods) is OUTSIDE), default=at)
-        placed.append((at if _key_at(at, periods) is OUTSIDE else latest, numbers[OUTSIDE]))
-    return placed
 
 
-def _key_at(at: datetime, periods: Iterable[StoredPeriod]) -> int | None:
-    return next((period.key for period in periods if period.contains(at)), OUTSIDE)
+def key_at(at: datetime, periods: Iterable[StoredPeriod]) -> int:
+    """The key of the period or gap that contains an instant; one of them must."""
+    return next(period.key for period in periods if period.contains(at))
 
 
 def _number(aggregation: str, pieces: Sequence[Piece]) -> Decimal:

@@ -3,7 +3,9 @@
 One statement, since two would let a settlement commit between them and count its units twice or not at all. It is asked
 for pairs of customer and metric, and looks back to the earliest instant that still matters to a pair: the start of its
 first unsettled period or of its first grant with something left. A grant that began within settled periods matters from
-the end of those on, since periods of an item leave no gaps. With `since` it looks back to that instant at least.
+the end of those on, since periods of an item leave no gaps. Where there is no stored period it matters from the start
+of that gap on (see `credits.months`), but not before the end of what is settled of gaps. With `since` it looks back to
+that instant at least.
 
 Usage is counted by the version of the metric that its period goes by: a version counts from the start of the period in
 which it became the current one. It comes from whole days of the roll-up. A day in which a period or a grant starts or
@@ -44,7 +46,8 @@ _DIFFERENT = """, seen AS (
     UNION ALL
     SELECT customer_id, metric_id, day, occurred_at, value_hash FROM cut_event WHERE value_hash IS NOT NULL
 ), different AS (
-    SELECT seen.customer_id, seen.metric_id, period.id AS period_id, count(DISTINCT value_hash) AS number
+    SELECT seen.customer_id, seen.metric_id, period.id AS period_id, min(seen.day) AS day,
+        min(seen.occurred_at) AS occurred_at, count(DISTINCT value_hash) AS number
     FROM seen
     -- The bounds of a period that fall on days which are not cut are their first instants.
     LEFT JOIN period ON period.customer_id = seen.customer_id AND period.metric_id = seen.metric_id
@@ -52,7 +55,22 @@ _DIFFERENT = """, seen AS (
             THEN seen.day >= (period.start_at AT TIME ZONE %(zone)s::text)::date
                 AND seen.day < (period.end_at AT TIME ZONE %(zone)s::text)::date
             ELSE seen.occurred_at >= period.start_at AND seen.occurred_at < period.end_at END
-    GROUP BY 1, 2, 3)"""
+    -- Without a period, those of one gap: of a month, up to the period that comes next.
+    LEFT JOIN LATERAL (
+        SELECT min(start_at) AS at FROM period later
+        WHERE later.customer_id = seen.customer_id AND later.metric_id = seen.metric_id
+            AND CASE WHEN seen.occurred_at IS NULL
+                THEN (later.start_at AT TIME ZONE %(zone)s::text)::date > seen.day
+                ELSE later.start_at > seen.occurred_at END
+    ) AS next ON period.id IS NULL
+    GROUP BY 1, 2, 3, CASE WHEN period.id IS NULL THEN date_trunc('month', seen.day) END, next.at)"""
+
+
+# The first instant of a local month. Of two midnights PostgreSQL has taken the second.
+_MONTH_START = """midnight.at - CASE
+            WHEN date_trunc('day', (midnight.at - interval '1 hour') AT TIME ZONE %(zone)s::text)
+                = date_trunc('day', midnight.at AT TIME ZONE %(zone)s::text)
+            THEN interval '1 hour' ELSE interval '0' END"""
 
 
 def _statement(*, carried: str, different: str, listed_different: str) -> str:
@@ -68,8 +86,17 @@ WITH pair AS (
     FROM pair JOIN plans_subscriptionperiod period USING (customer_id, metric_id)
     WHERE period.settled_at IS NULL
     GROUP BY 1, 2
-), spendable_from AS (
-    SELECT customer_id, metric_id, min(COALESCE(
+), month AS (
+    SELECT pair.customer_id, pair.metric_id, latest.settled_until
+    FROM pair
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN settled_at IS NULL THEN start_at ELSE end_at END AS settled_until
+        FROM credits_calendarmonth month
+        WHERE month.customer_id = pair.customer_id AND month.metric_id = pair.metric_id
+        ORDER BY start_at DESC, number DESC LIMIT 1
+    ) AS latest
+), spendable AS MATERIALIZED ( -- Else each mention of from_at would look for it again.
+    SELECT customer_id, metric_id, COALESCE(
         (
             SELECT max(later.end_at)
             FROM plans_subscriptionperiod first
@@ -79,9 +106,30 @@ WITH pair AS (
                 AND first.start_at <= candidate.starts_at AND first.end_at > candidate.starts_at
         ),
         starts_at
-    )) AS from_at
+    ) AS from_at
     FROM candidate
     WHERE ledger_remaining > 0
+), spendable_from AS (
+    SELECT customer_id, metric_id, GREATEST(min(COALESCE(gap.start_at, from_at)), min(settled_until)) AS from_at
+    FROM spendable
+    LEFT JOIN month USING (customer_id, metric_id)
+    LEFT JOIN LATERAL (
+        SELECT GREATEST({_MONTH_START}, (
+            SELECT max(end_at) FROM plans_subscriptionperiod earlier
+            WHERE earlier.customer_id = spendable.customer_id AND earlier.metric_id = spendable.metric_id
+                AND earlier.end_at <= spendable.from_at
+        )) AS start_at
+        FROM (
+            SELECT date_trunc('month', spendable.from_at AT TIME ZONE %(zone)s::text) AT TIME ZONE %(zone)s::text AS at
+        ) AS midnight
+        -- What lies in a settled period of another item is looked at like a gap: that reads more, but nothing else.
+        WHERE NOT EXISTS (
+            SELECT FROM plans_subscriptionperiod containing
+            WHERE containing.customer_id = spendable.customer_id AND containing.metric_id = spendable.metric_id
+                AND containing.settled_at IS NULL
+                AND containing.start_at <= spendable.from_at AND containing.end_at > spendable.from_at
+        )
+    ) AS gap ON true
     GROUP BY 1, 2
 ), horizon AS (
     SELECT customer_id, metric_id, LEAST(unsettled_from.from_at, spendable_from.from_at, pair.since) AS from_at
@@ -123,6 +171,7 @@ WITH pair AS (
         SELECT customer_id, metric_id, unnest(ARRAY[start_at, end_at]) AS at FROM period
         UNION SELECT customer_id, metric_id, unnest(ARRAY[GREATEST(starts_at, from_at), ends_at]) FROM grants
         UNION SELECT customer_id, metric_id, from_at FROM version WHERE from_at > '-infinity'
+        UNION SELECT customer_id, metric_id, from_at FROM horizon
     ) AS bound
     WHERE (at AT TIME ZONE %(zone)s::text)::date
         = ((at - interval '1 microsecond') AT TIME ZONE %(zone)s::text)::date
@@ -187,13 +236,14 @@ WITH pair AS (
     GROUP BY 1, 2
 )
 SELECT pair.customer_id, pair.metric_id, metric.aggregation_type, json_build_array(periods.listed, spendables.listed,
-    pieces.listed, reservations.listed, {listed_different})::text
+    pieces.listed, reservations.listed, {listed_different}, month.settled_until)::text
 FROM pair
 JOIN plans_metric metric ON metric.id = pair.metric_id
 LEFT JOIN periods USING (customer_id, metric_id)
 LEFT JOIN spendables USING (customer_id, metric_id)
 LEFT JOIN pieces USING (customer_id, metric_id)
 LEFT JOIN reservations USING (customer_id, metric_id)
+LEFT JOIN month USING (customer_id, metric_id)
 """
 
 
@@ -203,7 +253,7 @@ READ_POSITIONS = _statement(
     carried=_CARRIED,
     different=_DIFFERENT,
     listed_different="""(
-        SELECT json_agg(json_build_array(period_id, number)) FROM different
+        SELECT json_agg(json_build_array(period_id, day, occurred_at, number)) FROM different
         WHERE different.customer_id = pair.customer_id AND different.metric_id = pair.metric_id
     )""",
 )

@@ -1,19 +1,27 @@
 """Where a customer stands with one metric: what was used, what it burned, what is left. Pure: built from read rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
+from zoneinfo import ZoneInfo
 
 from credits.burn import ZERO, Burn, BurnableGrant, Segment, burn
+from credits.months import gap_at, gap_key
 from credits.rollover import Rollover
 from plans.money import exactly
+
+_UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPeriod:
     """A stored period `[start_at, end_at)` of the metric's clock, with the units that its item includes: those of its
-    component, and those of the plan's feature."""
+    component, and those of the plan's feature.
+
+    Where there is none, a gap (see `credits.months`) takes its place: its key is negative, and it includes nothing.
+    """
 
     key: int
     start_at: datetime
@@ -24,6 +32,16 @@ class StoredPeriod:
 
     def contains(self, at: datetime) -> bool:
         return self.start_at <= at < self.end_at
+
+
+@dataclass(frozen=True, slots=True)
+class UncoveredStretch(StoredPeriod):
+    """A settled gap as it was; `without` are the stored periods, which may cover some of it by now."""
+
+    without: tuple[StoredPeriod, ...] = ()
+
+    def contains(self, at: datetime) -> bool:
+        return self.start_at <= at < self.end_at and not any(period.contains(at) for period in self.without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +90,16 @@ class Position:
 
     The numbers follow from running the burn over all usage that is not settled yet, in time order, so they need no
     counting job and are never stale. `usage` holds `(start of the piece, units)`, and `reserved` the units that are
-    kept back, with the instant of their reservation: they count as used.
+    kept back, with the instant of their reservation: they count as used. What was used outside of the periods belongs
+    to calendar months of `zone`; those that ended by `settled_until` are settled.
     """
 
     periods: tuple[StoredPeriod, ...]
     grants: tuple[GrantState, ...]
     usage: tuple[tuple[datetime, Decimal], ...]
     reserved: tuple[tuple[datetime, Decimal], ...] = ()
+    zone: ZoneInfo = _UTC
+    settled_until: datetime | None = None
 
     @cached_property
     def burn(self) -> Burn:
@@ -111,12 +132,28 @@ class Position:
         return ZERO if has_quota else period.feature_units
 
     def _unsettled_segments(self) -> list[Segment]:
-        placed = ((start_at, units, self.period_at(start_at)) for start_at, units in self.usage + self.reserved)
+        placed = ((start_at, units, self.place_at(start_at)) for start_at, units in self.usage + self.reserved)
         return [
-            Segment(start_at=start_at, quantity=units, period=None if period is None else period.key)
-            for start_at, units, period in placed
-            if period is None or not period.settled
+            Segment(start_at=start_at, quantity=units, period=place.key)
+            for start_at, units, place in placed
+            if not place.settled
         ]
+
+    def place_at(self, at: datetime) -> StoredPeriod:
+        """The stored period that contains an instant, else the gap around it."""
+        return self.period_at(at) or self._gap_at(at)
+
+    def _gap_at(self, at: datetime) -> StoredPeriod:
+        # What was used in one gap stands together, so that one look finds it.
+        found = next((gap for gap in reversed(self._gaps) if gap.contains(at)), None)
+        if found is None:
+            found = uncovered_gap(at, self.periods, self.zone, self.settled_until)
+            self._gaps.append(found)
+        return found
+
+    @cached_property
+    def _gaps(self) -> list[StoredPeriod]:
+        return []
 
     def period_at(self, at: datetime) -> StoredPeriod | None:
         """The stored period that contains an instant, if any."""
@@ -167,8 +204,12 @@ class Position:
     @exactly
     def used_in(self, period: int) -> Decimal:
         """Units of a period, never below 0."""
-        stored = self.period(period)
-        return max(sum((units for start_at, units in self.usage if stored.contains(start_at)), ZERO), ZERO)
+        return self.used_within(self.period(period))
+
+    @exactly
+    def used_within(self, period: StoredPeriod) -> Decimal:
+        """Units of a period or gap, never below 0."""
+        return max(sum((units for start_at, units in self.usage if period.contains(start_at)), ZERO), ZERO)
 
     @exactly
     def used_since(self, start_at: datetime) -> Decimal:
@@ -186,3 +227,13 @@ class Position:
         if period is not None:
             return period.start_at
         return min((grant.starts_at for grant in active), default=None)
+
+
+def uncovered_gap(
+    at: datetime, periods: Sequence[StoredPeriod], zone: ZoneInfo, settled_until: datetime | None
+) -> StoredPeriod:
+    """The gap around an instant that none of the periods contains."""
+    start_at, end_at = gap_at(at, periods, zone)
+    return StoredPeriod(
+        gap_key(end_at), start_at, end_at, settled=settled_until is not None and end_at <= settled_until
+    )

@@ -17,6 +17,7 @@ from billing.books.invoices import (
 )
 from billing.books.late_usage import found_units_cost_their_price, found_usage_is_billed_once
 from billing.books.money import burned_money_is_on_an_invoice, kept_money_is_granted, money_is_spread_over_lines
+from billing.books.months import months_are_settled_in_order, settled_months_burned_what_they_credited
 from billing.books.payments import (
     bought_packs_are_granted_when_paid,
     checkouts_come_to_their_end,
@@ -61,6 +62,8 @@ INVARIANTS: Mapping[str, Invariant] = {
     "usage found later is billed once": found_usage_is_billed_once,
     "a closed period is settled with its invoice": closed_periods_are_settled,
     "periods are settled in order": periods_are_settled_in_order,
+    "a settled month burned what it credited": settled_months_burned_what_they_credited,
+    "months are settled in order": months_are_settled_in_order,
     "an invoice is the sum of its lines": invoices_equal_their_lines,
     "only issued invoices have lines": only_issued_invoices_have_lines,
     "a close has one invoice": one_invoice_per_close,

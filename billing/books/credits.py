@@ -28,7 +28,8 @@ def grants_equal_their_transactions(at: datetime) -> Outcome:
 
 
 def transactions_belong_to_their_grants_customer(at: datetime) -> Outcome:
-    """Find transactions whose customer is not that of their grant, or whose period is another customer's."""
+    """Find transactions whose customer is not that of their grant, or whose period or month is another customer's; and
+    burned or expired units without exactly one of the two."""
     return compare(
         """
         SELECT format('transaction %%s of customer %%s moves grant %%s of customer %%s', movement.public_id,
@@ -37,9 +38,14 @@ def transactions_belong_to_their_grants_customer(at: datetime) -> Outcome:
                 OR period.id IS NOT NULL
                     AND (period.customer_id, period.metric_id)
                         IS DISTINCT FROM (credit.customer_id, credit.metric_id)
+                OR month.id IS NOT NULL
+                    AND (month.customer_id, month.metric_id) IS DISTINCT FROM (credit.customer_id, credit.metric_id)
+                OR credit.metric_id IS NOT NULL AND movement.kind IN ('burned', 'expired')
+                    AND num_nonnulls(movement.period_id, movement.month_id) <> 1
         FROM credits_credittransaction movement
         JOIN credits_creditgrant credit ON credit.id = movement.grant_id
         LEFT JOIN plans_subscriptionperiod period ON period.id = movement.period_id
+        LEFT JOIN credits_calendarmonth month ON month.id = movement.month_id
         ORDER BY movement.id
         """,
         at,

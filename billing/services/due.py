@@ -4,7 +4,10 @@ from django.db.models import F, Min, QuerySet
 
 from billing.models import Checkout, Invoice, InvoiceStatus, PaymentMethodStatus, StripeInbox
 from billing.services.late_usage import open_windows, window
+from billing.services.months import grace
 from credits.models import SubscriptionCredit
+from credits.services.late_months import settled_months
+from credits.services.settle_months import months_that_wait
 from plans.models import SubscriptionPeriod
 
 
@@ -34,7 +37,9 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
             "refilled_until",
         ),
         (Invoice.objects.filter(status=InvoiceStatus.DRAFT, customer__parked_at__isnull=True), "finalize_at"),
+        (months_that_wait().annotate(settle_at=F("end_at") + grace()), "settle_at"),
         (open_windows().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
+        (settled_months().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
         (StripeInbox.objects.filter(processed_at__isnull=True), "process_at"),
     ]
 

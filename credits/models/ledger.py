@@ -2,6 +2,7 @@ from django.db import models
 from django.db.models import Q
 
 from credits.models.grants import CreditGrant
+from credits.models.months import CalendarMonth
 from plans.ids import public_id_field
 from plans.models import Customer, SubscriptionPeriod
 
@@ -52,7 +53,7 @@ class CreditTransaction(models.Model):
     revoked; an operator adjusts both ways.
 
     Append-only; a trigger refuses changes. `period` is the settled period that burned or expired the units, and
-    `difference` what was found of it later.
+    `difference` what was found of it later. Where no stored period covers the usage, `month` is in their place.
     """
 
     public_id = public_id_field("cred_txn_")
@@ -62,6 +63,9 @@ class CreditTransaction(models.Model):
     amount = models.DecimalField(max_digits=24, decimal_places=6)
     period = models.ForeignKey(SubscriptionPeriod, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     difference = models.ForeignKey(UsageDifference, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    month = models.ForeignKey(
+        CalendarMonth, on_delete=models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
     occurred_at = models.DateTimeField()
     notes = models.TextField(blank=True)
 
@@ -77,7 +81,16 @@ class CreditTransaction(models.Model):
                 condition=Q(difference__isnull=False),
                 name="grant_moves_once_a_difference_and_kind",
             ),
+            models.UniqueConstraint(
+                fields=["month", "grant", "kind"],
+                condition=Q(month__isnull=False),
+                name="grant_moves_once_a_month_and_kind",
+            ),
             models.UniqueConstraint(fields=["grant"], condition=Q(kind="granted"), name="grant_is_granted_once"),
+            models.CheckConstraint(
+                condition=Q(month=None) | Q(period=None, difference=None, kind__in=["burned", "expired", "returned"]),
+                name="transaction_names_a_period_or_a_month",
+            ),
             models.CheckConstraint(
                 condition=Q(kind__in=["granted", "returned"], amount__gt=0)
                 | Q(kind__in=["burned", "expired", "revoked"], amount__lt=0)

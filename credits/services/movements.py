@@ -1,5 +1,6 @@
 """A customer's ledger, with what usage that is not settled yet burns in front of it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -7,6 +8,7 @@ from hashlib import sha256
 
 from credits.burn import ZERO
 from credits.models import CreditGrant, CreditTransaction, TransactionKind
+from credits.months import gap_key
 from credits.services.positions import read_positions
 from plans.ids import public_id_of
 from plans.models import Customer
@@ -33,10 +35,11 @@ class Movement:
 
 @dataclass(frozen=True)
 class _Day:
-    """Usage of a grant within one period and local day. A negative key stands for what rolls over from the grant."""
+    """Usage of a grant within one period or gap and local day. A negative key of a grant stands for what rolls over
+    from it."""
 
     grant: int
-    period: int | None
+    period: int
     day: str
 
     @property
@@ -94,15 +97,11 @@ def _pending_movements(customer: Customer, at: datetime) -> list[Movement]:
     zone = billing_zone()
     for position in positions.values():
         for share in position.burn.shares:
+            assert share.period is not None
             day = _Day(share.grant, share.period, local_day(share.start_at, zone).isoformat())
             days[day] = days.get(day, ZERO) + share.units
             starts.setdefault(day, share.start_at)
-    # What was settled since the positions were read stands in the ledger by now.
-    booked = set(
-        CreditTransaction.objects.filter(
-            kind=TransactionKind.BURNED, difference=None, period__in={day.period for day in days}
-        ).values_list("grant_id", "period_id")
-    )
+    booked = _booked(customer, days)
     grants = CreditGrant.objects.select_related("customer", *_OF_GRANT).in_bulk({abs(day.grant) for day in days})
     return [
         Movement(
@@ -116,3 +115,13 @@ def _pending_movements(customer: Customer, at: datetime) -> list[Movement]:
         for day, units in sorted(days.items(), key=lambda item: starts[item[0]], reverse=True)
         if (day.grant, day.period) not in booked
     ]
+
+
+def _booked(customer: Customer, days: Collection[_Day]) -> set[tuple[int, int]]:
+    """The grants, and the periods and gaps, that have a row in the ledger although they were not settled when the
+    positions were read: they were settled since."""
+    burned = CreditTransaction.objects.filter(customer=customer, kind=TransactionKind.BURNED, difference=None)
+    grants = {day.grant for day in days}
+    of_periods = burned.filter(grant__in=grants, period__isnull=False).values_list("grant_id", "period_id")
+    of_months = burned.filter(grant__in=grants, month__isnull=False).values_list("grant_id", "month__end_at")
+    return {(grant, period) for grant, period in of_periods} | {(grant, gap_key(end_at)) for grant, end_at in of_months}

@@ -1,14 +1,15 @@
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from django.db import connection
 
-from credits.period_numbers import Piece, fold_pieces, place_numbers
+from credits.period_numbers import Piece, fold_pieces, key_at, place_numbers
 from credits.position_sql import READ_ADDITIVE_POSITIONS, READ_POSITIONS
-from credits.positions import GrantState, Position, StoredPeriod
+from credits.positions import GrantState, Position, StoredPeriod, uncovered_gap
 from credits.rollover import Rollover, rolled_until
 from plans.models import Metric
 from plans.models.metrics import ADDITIVE, Aggregation
@@ -68,33 +69,32 @@ def _are_additive(metrics: set[int]) -> bool:
 
 
 _Rows = list[list[Any]] | None
-_decode = msgspec.json.Decoder(tuple[_Rows, _Rows, _Rows, _Rows, _Rows]).decode
+_Listed = tuple[_Rows, _Rows, _Rows, _Rows, _Rows, str | None]
+_decode = msgspec.json.Decoder(_Listed).decode
 
 
-def _position(
-    aggregation: str,
-    listed: tuple[_Rows, _Rows, _Rows, _Rows, _Rows],
-    *,
-    at: datetime,
-    with_reservations: bool,
-) -> Position:
-    periods, grants, pieces, reservations, different = (rows or [] for rows in listed)
+def _position(aggregation: str, listed: _Listed, *, at: datetime, with_reservations: bool) -> Position:
+    periods, grants, pieces, reservations, different = (rows or [] for rows in listed[:5])
+    settled_until = None if listed[5] is None else instant(listed[5])
     zone = billing_zone()
     measured = [
-        Piece(
-            start_at=local_midnight(date.fromisoformat(day), zone) if day and not start_at else instant(start_at),
-            events=events,
-            number=Decimal(number),
-        )
+        Piece(start_at=_piece_start(day, start_at, zone), events=events, number=Decimal(number))
         for day, start_at, events, number in pieces
     ]
     stored = tuple(_stored_period(*row) for row in periods)
     if aggregation in ADDITIVE:
         usage = [(piece.start_at, piece.number) for piece in measured]
-    elif aggregation == Aggregation.UNIQUE_COUNT:
-        usage = place_numbers({period: Decimal(number) for period, number in different}, stored, measured, at=at)
     else:
-        usage = place_numbers(fold_pieces(aggregation, measured, stored, at=at), stored, measured, at=at)
+        seen = [(_piece_start(day, occurred_at, zone), Decimal(number)) for _, day, occurred_at, number in different]
+        places = _with_gaps(
+            stored, [piece.start_at for piece in measured] + [start_at for start_at, _ in seen], zone, settled_until
+        )
+        numbers = (
+            {key_at(start_at, places): number for start_at, number in seen}
+            if aggregation == Aggregation.UNIQUE_COUNT
+            else fold_pieces(aggregation, measured, places, at=at)
+        )
+        usage = place_numbers(numbers, places, at=at)
     return Position(
         periods=stored,
         grants=tuple(_grant_state(*row) for row in grants),
@@ -102,7 +102,25 @@ def _position(
         reserved=tuple((instant(reserved_at), Decimal(units)) for reserved_at, units in reservations)
         if with_reservations
         else (),
+        zone=zone,
+        settled_until=settled_until,
     )
+
+
+def _piece_start(day: str | None, start_at: str | None, zone: ZoneInfo) -> datetime:
+    """The start of a piece, which without one of its own begins with its day."""
+    return instant(start_at) if start_at else local_midnight(date.fromisoformat(day or ""), zone)
+
+
+def _with_gaps(
+    periods: Sequence[StoredPeriod], instants: Iterable[datetime], zone: ZoneInfo, settled_until: datetime | None
+) -> list[StoredPeriod]:
+    """The periods, and the gaps around those of the instants that lie in none of them."""
+    places = list(periods)
+    for at in instants:
+        if not any(place.contains(at) for place in places):
+            places.append(uncovered_gap(at, periods, zone, settled_until))
+    return places
 
 
 def _stored_period(

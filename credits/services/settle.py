@@ -1,16 +1,19 @@
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 
-from credits.models import CreditGrant, CreditTransaction, TransactionKind
+from credits.models import CalendarMonth, CreditGrant, CreditTransaction, TransactionKind
+from credits.months import gaps_between, month_end
 from credits.positions import GrantState, Position
 from credits.services.positions import Pair, lock_balances, read_positions
 from credits.services.write_grants import write_grants
 from metering.services.count_positive_events import count_positive_events
 from plans.models import SubscriptionPeriod
 from plans.services.metric_versions import hold_versions
+from plans.services.time_zone import billing_zone
 
 
 class BooksDoNotAddUp(Exception):
@@ -32,7 +35,7 @@ class SettledUsage:
 
 def settle_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> dict[int, SettledUsage]:
     """Make the usage of ended periods final: book what their grants paid for, expire what those have left or let it
-    roll over into new grants.
+    roll over into new grants. Gaps before them that are not settled yet are settled first.
 
     Takes the locks of the customers and metrics, then reads the positions once. Raises BooksDoNotAddUp when a period
     is not the earliest unsettled one of its metric, since settlement goes strictly in order; `periods` may be several
@@ -44,38 +47,108 @@ def settle_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> di
         return {}
     hold_versions()
     lock_balances(pairs)
-    positions = read_positions(set(pairs), at=at, with_reservations=False)
+    next_months = months_to_come(pairs)
+    positions = read_positions(set(pairs), at=at, with_reservations=False, since=starts_of(next_months))
     _check_order(positions, metered)
-    events = count_positive_events([period for period in metered if asks_for_events(period)])
-    entries = _Entries(at, _roll_over(positions, metered, at))
+    until = {_pair(period): period.start_at for period in metered}
+    gaps = {month.pair: gaps_of(month, positions[month.pair], until=until[month.pair]) for month in next_months}
+    for month in next_months:
+        if gaps[month.pair]:
+            move_on(month, gaps[month.pair][-1].end_at)
+    CalendarMonth.objects.bulk_update(next_months, ["start_at", "end_at"], batch_size=500)
+    return book_usage(positions, [*chain.from_iterable(gaps.values()), *metered], at=at)
+
+
+def months_to_come(pairs: Collection[Pair]) -> list[CalendarMonth]:
+    """The months that are settled next of customers and metrics, where there are some. Read them under the locks."""
+    customers, metrics = {customer for customer, _ in pairs}, {metric for _, metric in pairs}
+    found = CalendarMonth.objects.filter(customer__in=customers, metric__in=metrics, settled_at=None)
+    wanted = set(pairs)
+    return [month for month in found if month.pair in wanted]
+
+
+def starts_of(months: Iterable[CalendarMonth]) -> dict[Pair, datetime]:
+    """From when on the positions of customers and metrics must be read to find their gaps."""
+    return {month.pair: month.start_at for month in months}
+
+
+def gaps_of(month: CalendarMonth, position: Position, *, until: datetime) -> list[CalendarMonth]:
+    """The gaps of a customer and metric from the month that is settled next until the end of a month or the start of a
+    period, not stored yet."""
+    return [
+        CalendarMonth(customer_id=month.customer_id, metric_id=month.metric_id, start_at=start_at, end_at=end_at)
+        for start_at, end_at in gaps_between(month.start_at, until, position.periods, position.zone)
+    ]
+
+
+def move_on(month: CalendarMonth, until: datetime) -> None:
+    """Note that what no period covers is settled until an instant."""
+    month.start_at = until
+    if month.end_at <= until:
+        month.end_at = month_end(until, billing_zone())
+
+
+Stretch = SubscriptionPeriod | CalendarMonth
+
+
+def book_usage(
+    positions: Mapping[Pair, Position], stretches: Sequence[Stretch], *, at: datetime
+) -> dict[int, SettledUsage]:
+    """Settle periods and gaps, each the next of its customer and metric, and return what the periods were settled with,
+    by their keys. The caller holds the locks, under which the positions were read; the periods' items must be loaded.
+    Gaps in which nothing was used and no grant moved are not stored."""
+    ordered = sorted(stretches, key=lambda one: one.end_at)
+    periods = [one for one in ordered if isinstance(one, SubscriptionPeriod)]
+    gaps = [one for one in ordered if isinstance(one, CalendarMonth)]
+    events = count_positive_events([period for period in periods if asks_for_events(period)])
+    entries = _Entries(at, _roll_over(positions, ordered, at))
     settled = {}
-    for period in metered:
-        position = positions[_pair(period)]
-        settled[period.pk] = usage = SettledUsage(
-            used=position.used_in(period.pk),
-            included=position.burn.included.get(period.pk, Decimal(0)),
-            free=position.free_in(position.period(period.pk)),
-            by_grant=entries.stored(position.burn.by_grant(period.pk)),
-            events=events.get(period.pk, 0),
-        )
-        entries.burn(period, usage.by_grant)
-        entries.expire(period, entries.stored(_rests_at_end_of(period, position)))
-        period.settled_at = at
-        period.settled_usage = usage.used
-        period.settled_included = usage.included
-        period.settled_credited = position.burn.credited_in(period.pk)
-        period.settled_events = events.get(period.pk)
+    for stretch in ordered:
+        position = positions[_pair(stretch)]
+        usage = _usage_of(stretch, position, entries, events)
+        entries.burn(stretch, usage.by_grant)
+        entries.expire(stretch, entries.stored(_rests_at_end_of(stretch, position)))
+        stretch.settled_at = at
+        credited = position.burn.credited_in(_key(stretch))
+        if isinstance(stretch, CalendarMonth):
+            stretch.usage, stretch.credited = usage.used, credited
+        else:
+            settled[stretch.pk] = usage
+            stretch.settled_usage = usage.used
+            stretch.settled_included = usage.included
+            stretch.settled_credited = credited
+            stretch.settled_events = events.get(stretch.pk)
+    CalendarMonth.objects.bulk_create((gap for gap in gaps if gap.usage or entries.has_moved(gap)), batch_size=500)
     entries.write()
-    SubscriptionPeriod.objects.bulk_update(metered, _SETTLED, batch_size=500)
+    SubscriptionPeriod.objects.bulk_update(periods, _SETTLED, batch_size=500)
     return settled
+
+
+def _usage_of(stretch: Stretch, position: Position, entries: "_Entries", events: Mapping[int, int]) -> SettledUsage:
+    key = _key(stretch)
+    by_grant = entries.stored(position.burn.by_grant(key))
+    if isinstance(stretch, CalendarMonth):
+        used = position.used_within(position.place_at(stretch.start_at))
+        return SettledUsage(used=used, included=Decimal(0), free=Decimal(0), by_grant=by_grant)
+    return SettledUsage(
+        used=position.used_in(key),
+        included=position.burn.included.get(key, Decimal(0)),
+        free=position.free_in(position.period(key)),
+        by_grant=by_grant,
+        events=events.get(key, 0),
+    )
 
 
 _SETTLED = ["settled_at", "settled_usage", "settled_included", "settled_credited", "settled_events"]
 
 
-def _pair(period: SubscriptionPeriod) -> Pair:
-    assert period.metric_id is not None
-    return (period.customer_id, period.metric_id)
+def _pair(stretch: Stretch) -> Pair:
+    assert stretch.metric_id is not None
+    return (stretch.customer_id, stretch.metric_id)
+
+
+def _key(stretch: Stretch) -> int:
+    return stretch.key if isinstance(stretch, CalendarMonth) else stretch.pk
 
 
 def _check_order(positions: Mapping[Pair, Position], periods: Iterable[SubscriptionPeriod]) -> None:
@@ -99,9 +172,8 @@ def asks_for_events(period: SubscriptionPeriod) -> bool:
     return component is not None and component.fixed_cost_cents > 0
 
 
-def _rests_at_end_of(period: SubscriptionPeriod, position: Position) -> dict[int, Decimal]:
-    """What grants that end by this period's end have left once it is settled. Units that usage outside of any period
-    burned are not among it: they are spent, though no settlement has booked them."""
+def _rests_at_end_of(period: Stretch, position: Position) -> dict[int, Decimal]:
+    """What grants that end by the end of this period or gap have left once it is settled."""
     return {
         grant.key: rest
         for grant in position.grants + position.provisional_grants
@@ -111,9 +183,7 @@ def _rests_at_end_of(period: SubscriptionPeriod, position: Position) -> dict[int
     }
 
 
-def _roll_over(
-    positions: Mapping[Pair, Position], periods: Iterable[SubscriptionPeriod], at: datetime
-) -> dict[int, int]:
+def _roll_over(positions: Mapping[Pair, Position], periods: Iterable[Stretch], at: datetime) -> dict[int, int]:
     """Write the grants that rests become by the end of the periods, and return their keys by their provisional ones.
 
     The burn says which they are and what usage has burned of them already, so they are written before it is booked:
@@ -163,24 +233,30 @@ class _Entries:
         self._transactions: list[CreditTransaction] = []
         self._taken: dict[int, Decimal] = {}
         self._expired: set[int] = set()
+        self._moved_in: set[tuple[Pair, int]] = set()
 
     def stored(self, units: Mapping[int, Decimal]) -> dict[int, Decimal]:
         """Units by stored grants: the provisional ones among them are written now."""
         return {self._rolled.get(grant, grant): number for grant, number in units.items()}
 
-    def burn(self, period: SubscriptionPeriod, units: Mapping[int, Decimal]) -> None:
+    def burn(self, period: Stretch, units: Mapping[int, Decimal]) -> None:
         """Book what grants paid for."""
         for grant, burned in units.items():
             self._move(grant, TransactionKind.BURNED, burned, period)
 
-    def expire(self, period: SubscriptionPeriod, rests: Mapping[int, Decimal]) -> None:
+    def expire(self, period: Stretch, rests: Mapping[int, Decimal]) -> None:
         """Book rests out of grants that have ended, unless an earlier period of the same settlement did."""
         for grant, rest in rests.items():
             if grant not in self._expired:
                 self._expired.add(grant)
                 self._move(grant, TransactionKind.EXPIRED, rest, period)
 
-    def _move(self, grant: int, kind: TransactionKind, units: Decimal, period: SubscriptionPeriod) -> None:
+    def has_moved(self, gap: CalendarMonth) -> bool:
+        """Tell whether units of some grant were burned or expired in a gap."""
+        return (gap.pair, gap.key) in self._moved_in
+
+    def _move(self, grant: int, kind: TransactionKind, units: Decimal, period: Stretch) -> None:
+        self._moved_in.add((_pair(period), _key(period)))
         self._taken[grant] = self._taken.get(grant, Decimal(0)) + units
         self._transactions.append(
             CreditTransaction(
@@ -188,7 +264,8 @@ class _Entries:
                 grant_id=grant,
                 kind=kind,
                 amount=-units,
-                period=period,
+                period=period if isinstance(period, SubscriptionPeriod) else None,
+                month=period if isinstance(period, CalendarMonth) else None,
                 occurred_at=self._at,
             )
         )

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from billing.models import Checkout, Invoice, Payment, PaymentMethod
 from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
-from credits.models import CreditGrant, CreditTransaction, Reservation, TopUpPack, UsageDifference
+from credits.models import CalendarMonth, CreditGrant, CreditTransaction, Reservation, TopUpPack, UsageDifference
 from metering.models import UsageEvent
 from plans.models import Seat, SubscriptionPeriod
 from tests.factories import CustomerFactory, PricingTableFactory, PricingTablePlanFactory
@@ -59,6 +59,16 @@ def world():
         customer=customer, grant=CreditGrant.objects.earliest("pk"), kind="returned", amount=1, difference=difference,
         occurred_at=AT,
     )  # fmt: skip
+    month = CalendarMonth.objects.create(
+        customer=customer, metric=pro.metric, start_at=AT, end_at=FEBRUARY, settled_at=FEBRUARY, usage=2, credited=1
+    )
+    CalendarMonth.objects.create(
+        customer=customer, metric=pro.metric, start_at=FEBRUARY, end_at=FEBRUARY + timedelta(days=1)
+    )
+    CreditTransaction.objects.create(
+        customer=customer, grant=CreditGrant.objects.earliest("pk"), kind="burned", amount=-1, month=month,
+        occurred_at=AT,
+    )  # fmt: skip
     TopUpPack.objects.create(
         name="Pack", definition=pro.quota, amount=100, price_cents=500, currency="USD", created_at=AT
     )
@@ -93,6 +103,7 @@ def change_of(table, where="true", **changes):
 
 
 OTHER = "left(md5(random()::text), 6)"
+SETTLED_MONTH = "(SELECT max(id) FROM credits_calendarmonth WHERE settled_at IS NOT NULL)"
 ORGANIZATION = "UPDATE plans_customer SET customer_organization_id = 'org', org_role = 'primary';"
 
 BREACHES = {
@@ -197,8 +208,20 @@ BREACHES = {
     "grant_amount_is_positive": lambda: change_of("credits_creditgrant", initial_amount=0, ledger_remaining=0),
     "grant_holds_units_or_money": lambda: change_of("credits_creditgrant", currency="'USD'"),
     "grant_expires_after_its_start": lambda: change_of("credits_creditgrant", expires_at="starts_at"),
-    "grant_moves_once_a_period_and_kind": lambda: copy_of("credits_credittransaction", "kind = 'burned'"),
+    "grant_moves_once_a_period_and_kind": lambda: copy_of(
+        "credits_credittransaction", "kind = 'burned' AND period_id IS NOT NULL"
+    ),
     "grant_moves_once_a_difference_and_kind": lambda: copy_of("credits_credittransaction", "kind = 'returned'"),
+    "grant_moves_once_a_month_and_kind": lambda: copy_of("credits_credittransaction", "month_id IS NOT NULL"),
+    "transaction_names_a_period_or_a_month": lambda: copy_of(
+        "credits_credittransaction", "kind = 'granted'", kind="'revoked'", amount=-1, month_id=SETTLED_MONTH
+    ),
+    "month_is_settled_once": lambda: copy_of("credits_calendarmonth", "settled_at IS NOT NULL"),
+    "one_month_is_settled_next": lambda: copy_of(
+        "credits_calendarmonth", "settled_at IS NULL", start_at="'2026-01-01'"
+    ),
+    "month_ends_after_its_start": lambda: change_of("credits_calendarmonth", end_at="start_at"),
+    "settled_month_says_with_what": lambda: change_of("credits_calendarmonth", "settled_at IS NOT NULL", credited=3),
     "grant_is_granted_once": lambda: copy_of("credits_credittransaction", "kind = 'granted'"),
     "transaction_sign_fits_its_kind": lambda: copy_of(
         "credits_credittransaction", "kind = 'burned'", amount="-amount", period_id="NULL"
