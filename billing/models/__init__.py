@@ -1,21 +1,44 @@
 from billing.models.checkouts import Checkout, CheckoutStatus, IntentType
-from billing.models.invoices import SENDABLE, Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
+from billing.models.credit_notes import CreditNote, CreditNoteLine, Refund, ReturnedCredit, StripeVoid
+from billing.models.invoices import (
+    OPEN,
+    SENDABLE,
+    Invoice,
+    InvoicedPeriod,
+    InvoiceKind,
+    InvoiceLine,
+    InvoiceStatus,
+    LineType,
+)
 from billing.models.payments import Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
 from billing.models.stripe_inbox import StripeInbox
+from billing.models.tax import TaxMethod, TaxNexus, TaxRate, TaxRegistration, TaxSettings
 
 __all__ = [
+    "OPEN",
     "SENDABLE",
     "Checkout",
     "CheckoutStatus",
+    "CreditNote",
+    "CreditNoteLine",
     "IntentType",
     "Invoice",
     "InvoiceKind",
     "InvoiceLine",
     "InvoiceStatus",
+    "InvoicedPeriod",
     "LineType",
     "Payment",
     "PaymentMethod",
     "PaymentMethodStatus",
     "PaymentStatus",
+    "Refund",
+    "ReturnedCredit",
     "StripeInbox",
+    "StripeVoid",
+    "TaxMethod",
+    "TaxNexus",
+    "TaxRate",
+    "TaxRegistration",
+    "TaxSettings",
 ]

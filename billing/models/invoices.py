@@ -3,21 +3,30 @@ from datetime import datetime
 from django.db import models
 from django.db.models import F, Q
 
+from billing.models.tax import TaxMethod, TaxRate
 from credits.models import CreditGrant, CreditTransaction, TopUpPack, UsageDifference
 from plans.ids import public_id_field
 from plans.models import Customer, Metric, PriceComponent, Subscription, SubscriptionPeriod
 
 
 class InvoiceKind(models.TextChoices):
-    """Why the invoice was made."""
+    """Why the invoice was made: a `cycle` closes boundaries of the clocks, a `change` ends and begins parts of periods,
+    `final` bills what a cancel left, `seats` units that were added within a period, `late` what was found after a
+    cancel, and `manual` what an operator wrote."""
 
     CYCLE = "cycle"
+    CHANGE = "change"
+    FINAL = "final"
+    SEATS = "seats"
+    LATE = "late"
     TOP_UP = "top_up"
+    MANUAL = "manual"
 
 
 class InvoiceStatus(models.TextChoices):
     """The contract's words. `draft` waits out the grace time, `issued` waits for payment, and `skipped` (never shown)
-    is a draft that came to nothing: no line had an amount, so there was nothing to bill.
+    is a draft that came to nothing: no line had an amount, so there was nothing to bill. `carried` is ours: too little
+    to be charged by itself, so a later invoice takes it along.
     """
 
     DRAFT = "draft"
@@ -27,10 +36,14 @@ class InvoiceStatus(models.TextChoices):
     VOID = "void"
     UNCOLLECTIBLE = "uncollectible"
     SKIPPED = "skipped"
+    CARRIED = "carried"
 
 
 # An invoice can be paid before Stripe has it: what a checkout held on a card is taken before the invoice is sent.
 SENDABLE = (InvoiceStatus.ISSUED, InvoiceStatus.PAID)
+
+# What somebody still owes by itself; a carried invoice is owed until another one takes it along.
+OPEN = (InvoiceStatus.ISSUED, InvoiceStatus.UNPAID, InvoiceStatus.UNCOLLECTIBLE)
 
 
 class InvoiceQuerySet(models.QuerySet["Invoice"]):
@@ -40,7 +53,15 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
 
     def to_finalize(self, at: datetime) -> "InvoiceQuerySet":
         """Drafts whose grace time is over, of customers that are not parked."""
-        return self.filter(status=InvoiceStatus.DRAFT, finalize_at__lte=at, customer__parked_at__isnull=True)
+        return self.computed_drafts().filter(finalize_at__lte=at, customer__parked_at__isnull=True)
+
+    def computed_drafts(self) -> "InvoiceQuerySet":
+        """Drafts that are finalized by themselves; what an operator writes waits for the operator."""
+        return self.filter(status=InvoiceStatus.DRAFT).exclude(kind=InvoiceKind.MANUAL)
+
+    def to_carry(self) -> "InvoiceQuerySet":
+        """Invoices that were too little to charge, and that no later invoice has taken along yet."""
+        return self.filter(status=InvoiceStatus.CARRIED, carried_into=None)
 
     def to_be_paid(self) -> "InvoiceQuerySet":
         """Issued invoices of customers that are not parked."""
@@ -65,6 +86,15 @@ class Invoice(models.Model):
 
     `closes_at` is the instant of the close that made it. `send_at` and `collect_at` are the next attempts to bring it
     to Stripe and to charge it; NULL means that nothing is to be attempted. Amounts are minor units of `currency`.
+
+    The subtotal is net of tax, so where `prices_include_tax` it is less than the sum of the lines. `tax_rate` and what
+    follows it say which rate applied to the customer when the invoice was finalized, and why: a reason code of ours,
+    and the exemption in the operator's words.
+
+    `credited_cents` is the sum of its credit notes. `replaces` is the void invoice in whose place it was issued, and
+    `carried_into` the one that took it along. After a credit note on an unpaid invoice Stripe gets it anew, as the next
+    `stripe_revision`. `charge_started_at` is when the latest charge without an answer began. `issue_date` is what an
+    operator wants to stand on it, else it is that of `finalized_at`.
     """
 
     public_id = public_id_field("inv_")
@@ -84,8 +114,26 @@ class Invoice(models.Model):
     subtotal_cents = models.BigIntegerField(default=0)
     tax_cents = models.BigIntegerField(default=0)
     total_cents = models.BigIntegerField(default=0)
+    prices_include_tax = models.BooleanField(default=False)
+    tax_rate = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
+    tax_rate_definition = models.ForeignKey(TaxRate, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    tax_name = models.CharField(max_length=200, blank=True)
+    tax_jurisdiction = models.CharField(max_length=120, blank=True)
+    tax_method = models.CharField(max_length=16, choices=TaxMethod, blank=True)
+    tax_reason_code = models.CharField(max_length=40, blank=True)
+    tax_exemption_reason = models.CharField(max_length=255, blank=True)
     period_start_at = models.DateTimeField(null=True, blank=True)
     period_end_at = models.DateTimeField(null=True, blank=True)
+    notes = models.TextField(blank=True)
+    issue_date = models.DateTimeField(null=True, blank=True)
+    credited_cents = models.BigIntegerField(default=0)
+    voided_at = models.DateTimeField(null=True, blank=True)
+    void_reason = models.TextField(blank=True)
+    replaces = models.OneToOneField("self", on_delete=models.PROTECT, null=True, blank=True, related_name="replacement")
+    carried_into = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="carried_invoices"
+    )
+    stripe_revision = models.PositiveIntegerField(default=0)
     stripe_invoice_id = models.CharField(max_length=255, null=True, blank=True)
     stripe_sent_at = models.DateTimeField(null=True, blank=True)
     send_at = models.DateTimeField(null=True, blank=True)
@@ -93,6 +141,7 @@ class Invoice(models.Model):
     send_error = models.TextField(blank=True)
     collect_at = models.DateTimeField(null=True, blank=True)
     collect_attempts = models.PositiveIntegerField(default=0)
+    charge_started_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -101,7 +150,9 @@ class Invoice(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["subscription", "kind", "closes_at"], name="one_invoice_per_subscription_kind_and_close"
+                fields=["subscription", "kind", "closes_at"],
+                condition=Q(replaces=None) & ~Q(kind="manual"),
+                name="one_invoice_per_subscription_kind_and_close",
             ),
             models.UniqueConstraint(fields=["number"], name="invoice_number_is_unique"),
             models.UniqueConstraint(fields=["stripe_invoice_id"], name="invoice_is_at_stripe_once"),
@@ -109,6 +160,7 @@ class Invoice(models.Model):
                 condition=Q(total_cents=F("subtotal_cents") + F("tax_cents")), name="invoice_total_adds_up"
             ),
             models.CheckConstraint(condition=Q(total_cents__gte=0), name="invoice_total_is_not_negative"),
+            models.CheckConstraint(condition=Q(tax_cents__gte=0), name="invoice_tax_is_not_negative"),
             models.CheckConstraint(
                 condition=Q(status__in=["draft", "skipped"], number=None)
                 | ~Q(status__in=["draft", "skipped"]) & Q(number__isnull=False, finalized_at__isnull=False),
@@ -116,6 +168,17 @@ class Invoice(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(status="paid") | Q(paid_at__isnull=False), name="paid_invoice_says_when"
+            ),
+            models.CheckConstraint(
+                condition=Q(credited_cents=0) | Q(credited_cents__gt=0, credited_cents__lte=F("total_cents")),
+                name="invoice_is_credited_no_more_than_its_total",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="void", voided_at__isnull=False) | ~Q(status="void") & Q(voided_at=None),
+                name="void_invoice_says_when",
+            ),
+            models.CheckConstraint(
+                condition=Q(carried_into=None) | Q(status="carried"), name="only_a_carried_invoice_is_taken_along"
             ),
         ]
         indexes = [
@@ -127,15 +190,25 @@ class Invoice(models.Model):
             ),
             models.Index(fields=["collect_at"], condition=Q(status="issued"), name="invoice_to_collect"),
             models.Index(fields=["customer", "closes_at"], name="invoice_of_customer"),
+            models.Index(
+                fields=["customer"], condition=Q(status="carried", carried_into=None), name="invoice_to_carry"
+            ),
         ]
 
     def __str__(self) -> str:
         return self.number or f"draft {self.public_id}"
 
+    @property
+    def open_cents(self) -> int:
+        """What is still to be paid of it, in minor units; 0 where nothing is."""
+        owed = self.status in OPEN or (self.status == InvoiceStatus.CARRIED and self.carried_into_id is None)
+        return self.total_cents - self.credited_cents if owed else 0
+
 
 class LineType(models.TextChoices):
-    """`minimum` and `maximum` bring a component's net to its bounds, `late_usage` is what was found of an earlier
-    period, `top_up` a pack, and `refund` keeps as credit what would make the invoice negative."""
+    """`minimum` and `maximum` bring a component's net to its bounds, `proration` credits what was billed in advance and
+    is not used, `late_usage` is what was found of an earlier period, `top_up` a pack, `refund` keeps as credit what
+    would make the invoice negative, and `brought_forward` takes a carried invoice along."""
 
     FIXED = "fixed"
     PER_UNIT = "per_unit"
@@ -143,9 +216,11 @@ class LineType(models.TextChoices):
     CREDIT = "credit"
     MINIMUM = "minimum"
     MAXIMUM = "maximum"
+    PRORATION = "proration"
     LATE_USAGE = "late_usage"
     TOP_UP = "top_up"
     REFUND = "refund"
+    BROUGHT_FORWARD = "brought_forward"
 
 
 class InvoiceLine(models.Model):
@@ -153,9 +228,13 @@ class InvoiceLine(models.Model):
     once; else `unit_amount_cents` is NULL, and the component's terms say how it came about. Credits are negative.
 
     `period` is the stored period that the line bills, `grant` the grant that a credit line burned; one of money says
-    which `credit_transaction` it booked. `monetary_credit_cents` is the line's share of such credits. The billing
-    period is what the line pays for; the usage period is when the usage happened. A line of a `pack` says what was sold
-    with it at that time: the amount that its payment grants, and the grant's days and priority.
+    which `credit_transaction` it booked. `effective_at` is set on what is billed or credited of a period from an
+    instant within it on, and `credited_line` on a credit of what another invoice's line billed. `replaced_line` is that
+    of a void invoice which a line of its replacement repeats, `carried_invoice` the one that is brought forward. A line
+    of a `pack` says what was sold with it at that time: the amount that its payment grants, and the grant's days and
+    priority. `monetary_credit_cents` is the line's share of credits of money. `taxable_cents` is what tax was computed
+    of: for a charge what credits, bounds and credits of money leave of it, so those lines have none of their own. The
+    billing period is what the line pays for; the usage period is when the usage happened.
     """
 
     public_id = public_id_field("inv_item_")
@@ -173,6 +252,16 @@ class InvoiceLine(models.Model):
         UsageDifference, on_delete=models.PROTECT, null=True, blank=True, related_name="invoice_line"
     )
     pack = models.ForeignKey(TopUpPack, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    effective_at = models.DateTimeField(null=True, blank=True)
+    credited_line = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="crediting_lines"
+    )
+    replaced_line = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="repeated_by"
+    )
+    carried_invoice = models.ForeignKey(
+        Invoice, on_delete=models.PROTECT, null=True, blank=True, related_name="brought_forward_by"
+    )
     sold_amount = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
     sold_expiry_days = models.PositiveIntegerField(null=True, blank=True)
     sold_priority = models.IntegerField(null=True, blank=True)
@@ -181,6 +270,9 @@ class InvoiceLine(models.Model):
     unit_amount_cents = models.DecimalField(max_digits=30, decimal_places=12, null=True, blank=True)
     amount_cents = models.BigIntegerField()
     monetary_credit_cents = models.BigIntegerField(default=0)
+    taxable_cents = models.BigIntegerField(default=0)
+    tax_rate = models.DecimalField(max_digits=7, decimal_places=6, null=True, blank=True)
+    tax_cents = models.BigIntegerField(default=0)
     billing_period_start_at = models.DateTimeField()
     billing_period_end_at = models.DateTimeField()
     usage_period_start_at = models.DateTimeField(null=True, blank=True)
@@ -191,15 +283,15 @@ class InvoiceLine(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["invoice", "position"], name="line_position_is_unique"),
             models.UniqueConstraint(
-                fields=["period", "type", "grant", "difference"],
+                fields=["period", "type", "grant", "difference", "effective_at", "replaced_line"],
                 nulls_distinct=False,
                 name="period_is_billed_once_per_grant",
                 condition=Q(period__isnull=False),
             ),
             models.CheckConstraint(
-                condition=Q(type__in=["credit", "maximum"], amount_cents__lte=0)
+                condition=Q(type__in=["credit", "maximum", "proration"], amount_cents__lte=0)
                 | Q(type="late_usage")
-                | ~Q(type__in=["credit", "maximum", "late_usage"]) & Q(amount_cents__gte=0),
+                | ~Q(type__in=["credit", "maximum", "proration", "late_usage"]) & Q(amount_cents__gte=0),
                 name="line_sign_fits_its_type",
             ),
             models.CheckConstraint(
@@ -208,15 +300,39 @@ class InvoiceLine(models.Model):
                 name="line_is_credited_no_more_than_it_charges",
             ),
             models.CheckConstraint(
-                condition=Q(type="late_usage", difference__isnull=False) | ~Q(type="late_usage") & Q(difference=None),
+                condition=Q(type="late_usage", difference__isnull=False)
+                | Q(type="late_usage", difference=None, replaced_line__isnull=False)
+                | ~Q(type="late_usage") & Q(difference=None),
                 name="late_usage_line_says_what_was_found",
+            ),
+            models.CheckConstraint(
+                condition=Q(type="proration", credited_line__isnull=False, effective_at__isnull=False)
+                | ~Q(type="proration") & Q(credited_line=None),
+                name="proration_says_what_it_credits",
             ),
             models.CheckConstraint(
                 condition=Q(type="top_up", pack__isnull=False, sold_amount__gt=0)
                 | ~Q(type="top_up") & Q(pack=None, sold_amount=None, sold_expiry_days=None, sold_priority=None),
                 name="top_up_line_says_what_was_bought",
             ),
+            models.UniqueConstraint(fields=["invoice", "carried_invoice"], name="invoice_is_brought_forward_once"),
+            models.CheckConstraint(
+                condition=Q(type="brought_forward", carried_invoice__isnull=False)
+                | ~Q(type="brought_forward") & Q(carried_invoice=None),
+                name="brought_forward_line_says_of_what",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.description
+
+
+class InvoicedPeriod(models.Model):
+    """Which invoice a period was gathered for when it was closed: each is billed by one, whether it makes a line or
+    not."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="invoiced_periods")
+    period = models.OneToOneField(SubscriptionPeriod, on_delete=models.PROTECT, related_name="invoiced")
+
+    def __str__(self) -> str:
+        return f"{self.period} on {self.invoice}"

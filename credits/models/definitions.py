@@ -30,7 +30,8 @@ class GrantTerms(models.Model):
     `default_amount` is granted first, `refill_amount` (or the default) at each renewal: with `renew_on_billing` at each
     period of the clock that it follows, by `refill_rrule` on a calendar of its own, at local midnights. What is left of
     a renewed grant expires, or with `rolls_over` becomes a new grant: at most `rollover_cap` units are held that way
-    together, and they expire `rollover_days` later (NULL: without a limit, never).
+    together, and they expire `rollover_days` later (NULL: without a limit, never). With `per_seat` the amounts are
+    those of one seat: each period's grant has them times the units that are paid in advance then.
     """
 
     default_amount = models.DecimalField(max_digits=24, decimal_places=6)
@@ -42,6 +43,7 @@ class GrantTerms(models.Model):
     rolls_over = models.BooleanField(default=False)
     rollover_cap = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
     rollover_days = models.PositiveIntegerField(null=True, blank=True)
+    per_seat = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         abstract = True
@@ -57,6 +59,9 @@ class GrantTerms(models.Model):
                 condition=Q(rolls_over=False, rollover_cap=None, rollover_days=None)
                 | Q(rolls_over=True, renew_on_billing=True, expiry_days=None),
                 name="%(class)s_rolls_over_what_renews",
+            ),
+            models.CheckConstraint(
+                condition=Q(per_seat=False) | Q(renew_on_billing=True), name="%(class)s_per_seat_renews_with_periods"
             ),
         ]
 

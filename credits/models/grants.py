@@ -5,7 +5,7 @@ from django.db.models import F, Q
 
 from credits.models.definitions import CreditDefinition
 from plans.ids import public_id_field
-from plans.models import Customer, Metric, Subscription, SubscriptionPeriod
+from plans.models import AddedUnits, Customer, Metric, Subscription, SubscriptionPeriod
 from plans.money import grouped_number
 from plans.words import money_text
 
@@ -31,9 +31,10 @@ class CreditGrant(models.Model):
 
     `adjusted_amount` is the sum of what operators added and took away later. A grant of a period has that period, a
     refill of a calendar its `refill_number` (0 is what came first), and what was rolled over the grant `rolled_from`
-    which it was left of. The rollover terms are those that it was sold with. `ledger_remaining` is what settlements and
-    operators have left of it: the sum of its transactions. What is left live is that less the grant's share of usage
-    not settled yet, and is computed, never stored.
+    which it was left of. One that is given per seat says for how many in `seats`, and if these were added within the
+    period, which in `added_units`. The rollover terms are those that it was sold with. `ledger_remaining` is what
+    settlements and operators have left of it: the sum of its transactions. What is left live is that less the grant's
+    share of usage not settled yet, and is computed, never stored.
     """
 
     public_id = public_id_field("cred_")
@@ -47,6 +48,8 @@ class CreditGrant(models.Model):
     rolled_from = models.OneToOneField(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="rolled_into"
     )
+    added_units = models.ForeignKey(AddedUnits, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    seats = models.PositiveIntegerField(null=True, blank=True)
     source = models.CharField(max_length=16, choices=GrantSource)
     initial_amount = models.DecimalField(max_digits=24, decimal_places=6)
     adjusted_amount = models.DecimalField(max_digits=24, decimal_places=6, default=0)
@@ -67,7 +70,12 @@ class CreditGrant(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["definition", "period"], name="definition_grants_once_a_period"),
+            models.UniqueConstraint(
+                fields=["definition", "period", "added_units"],
+                condition=Q(period__isnull=False),
+                nulls_distinct=False,
+                name="definition_grants_once_a_period",
+            ),
             models.UniqueConstraint(
                 fields=["definition", "subscription", "refill_number"],
                 condition=Q(period=None, rolled_from=None, subscription__isnull=False),

@@ -23,8 +23,18 @@ class OrgRole(models.TextChoices):
     MEMBER = "member"
 
 
+class TaxCalculation(models.TextChoices):
+    """Who is to compute a customer's tax: the payment provider, once it is connected, or our own rates."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+
+
 class Customer(models.Model):
     """Who pays, or a member (seat) of an organization that pays.
+
+    `tax_rate_definition_id` is the public id of the rate that was given to the customer; the database knows that there
+    is one.
 
     `email_is_shared` records that the caller accepted a second customer with the same e-mail.
     A parked customer is not billed until an operator has looked: a sweep could not bill it rightly.
@@ -47,6 +57,9 @@ class Customer(models.Model):
     tax_id = models.CharField(max_length=64, blank=True)
     tax_exempt = models.BooleanField(default=False)
     tax_exemption_reason = models.CharField(max_length=255, blank=True)
+    tax_exemption_certificate = models.CharField(max_length=255, blank=True)
+    tax_rate_definition_id = models.CharField(max_length=48, null=True, blank=True)
+    tax_calculation_method = models.CharField(max_length=16, choices=TaxCalculation, null=True, blank=True)
     invoice_prefix = models.CharField(max_length=20)
     last_invoice_number = models.PositiveIntegerField(default=0, editable=False)
     preferred_language = models.CharField(max_length=16, default="en")

@@ -1,4 +1,5 @@
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 
 from django.contrib.postgres.constraints import ExclusionConstraint
@@ -39,7 +40,11 @@ class SubscriptionQuerySet(models.QuerySet["Subscription"]):
 
 
 class Subscription(models.Model):
-    """What a customer agreed to: one plan version at one price, from an instant on."""
+    """What a customer agreed to: one plan version at one price, from an instant on.
+
+    A change of plan ends it and begins the next version, which has the same `stable_subscription_id`. Until
+    `trial_ends_at` nothing is charged. `paused_at` says since when it is paused.
+    """
 
     public_id = public_id_field("sub_int_")
     stable_subscription_id = models.CharField(
@@ -51,6 +56,8 @@ class Subscription(models.Model):
     price = models.ForeignKey(Price, on_delete=models.PROTECT, related_name="subscriptions")
     status = models.CharField(max_length=16, choices=SubscriptionStatus, default=SubscriptionStatus.ACTIVE)
     started_at = models.DateTimeField()
+    trial_ends_at = models.DateTimeField(null=True, blank=True)
+    paused_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     cancel_at_period_end = models.BooleanField(default=False)
     beside_others = models.BooleanField(
@@ -72,6 +79,14 @@ class Subscription(models.Model):
             models.UniqueConstraint(
                 fields=["stable_subscription_id", "version_number"], name="subscription_version_is_unique"
             ),
+            models.CheckConstraint(
+                condition=Q(status="paused", paused_at__isnull=False) | ~Q(status="paused") & Q(paused_at=None),
+                name="paused_subscription_says_since_when",
+            ),
+            models.CheckConstraint(
+                condition=Q(trial_ends_at=None) | Q(trial_ends_at__gt=F("started_at")),
+                name="trial_ends_after_its_start",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -82,11 +97,12 @@ class SubscriptionItem(models.Model):
     """One clock of a subscription: a component's, or (without component) that of a metric which the plan gives but
     does not price, such as one with a hard cap.
 
-    `clock_started_at` is the instant from which the clock counts its boundaries. Each of its periods has two kinds of
-    metered units before any credit is asked: `included_units` those that the component includes, and `feature_units`
-    the number that the plan's feature gives, which a quota takes the place of. `quantity` is what a component in
-    advance bills, such as seats. `ended_at` repeats the subscription's end so that the database can say that no two
-    live items of a customer meter the same metric.
+    `clock_started_at` is the instant from which the clock counts its boundaries, and `started_at` the one from which it
+    has periods: later where it goes on with the clock of an earlier version, earlier by a trial. Each of its periods
+    has two kinds of metered units before any credit is asked: `included_units` those that the component includes, and
+    `feature_units` the number that the plan's feature gives, which a quota takes the place of. `quantity` is what a
+    component in advance bills, such as seats. `ended_at` repeats the subscription's end so that the database can say
+    that no two live items of a customer meter the same metric.
     """
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="items")
@@ -96,6 +112,7 @@ class SubscriptionItem(models.Model):
     frequency = models.CharField(max_length=8, choices=Frequency)
     interval = models.PositiveSmallIntegerField(default=1)
     clock_started_at = models.DateTimeField()
+    started_at = models.DateTimeField()
     included_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
     feature_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
     quantity = models.PositiveIntegerField(default=1)
@@ -126,6 +143,19 @@ class SubscriptionItem(models.Model):
         return f"{self.subscription}: {self.component or self.metric}"
 
 
+class PeriodKind(models.TextChoices):
+    """A `trial` is rated at 0. In a `pause` what is used is recorded and shown, but burns nothing and is never billed;
+    it is settled from its start on, and reaches to FAR_FUTURE until somebody resumes."""
+
+    REGULAR = "regular"
+    TRIAL = "trial"
+    PAUSE = "pause"
+
+
+# The end of a pause that nobody has ended yet.
+FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
+
+
 class SubscriptionPeriodQuerySet(models.QuerySet["SubscriptionPeriod"]):
     def due(self, at: datetime) -> "SubscriptionPeriodQuerySet":
         """Periods whose billing instant has come and which no close has gathered yet."""
@@ -135,9 +165,14 @@ class SubscriptionPeriodQuerySet(models.QuerySet["SubscriptionPeriod"]):
 class SubscriptionPeriod(models.Model):
     """A stored stretch `[start_at, end_at)` of an item's clock, and what it was closed and settled with.
 
-    `number` counts the boundaries of the item's clock, from 0. `bill_at` is the instant at which it is due on an
-    invoice: its start when billed in advance, its end when billed in arrears. `closed_at` is NULL until a close has
-    gathered it, `settled_at` until its usage is final; then
+    `number` counts the boundaries of the item's clock, from 0; a trial comes before them and has 0 too. One that a
+    change or a pause cut is a part: `whole_start_at` and `whole_end_at` are the bounds of the turn of the clock that it
+    belongs to, and `included_units` and `feature_units`, if set, take the place of the item's. Usage is cut at its end.
+    What is billed in advance keeps the end that it was billed up to; what is left unused of it is credited by a line.
+    `quantity` is how many units were billed in advance.
+
+    `bill_at` is the instant at which it is due on an invoice: its start when billed in advance, its end when billed in
+    arrears. `closed_at` is NULL until a close has gathered it, `settled_at` until its usage is final; then
     `settled_usage` is the usage that was rated, in metered units, of which `settled_included` were included and
     `settled_credited` burned grants, and `settled_events` the events of positive value where its price counts them.
     `settled_net_cents` is what that came to in minor units, after credits, minimum and maximum; NULL where no
@@ -149,9 +184,15 @@ class SubscriptionPeriod(models.Model):
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="periods")
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+")
     metric = models.ForeignKey(Metric, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    kind = models.CharField(max_length=8, choices=PeriodKind, default=PeriodKind.REGULAR, db_default=PeriodKind.REGULAR)
     number = models.PositiveIntegerField()
     start_at = models.DateTimeField()
     end_at = models.DateTimeField()
+    whole_start_at = models.DateTimeField(null=True, blank=True)
+    whole_end_at = models.DateTimeField(null=True, blank=True)
+    included_units = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
+    feature_units = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
+    quantity = models.PositiveIntegerField(null=True, blank=True)
     bill_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
     settled_at = models.DateTimeField(null=True, blank=True)
@@ -166,8 +207,22 @@ class SubscriptionPeriod(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["item", "number"], name="period_number_is_unique"),
             models.CheckConstraint(condition=Q(end_at__gt=F("start_at")), name="period_ends_after_its_start"),
+            models.CheckConstraint(
+                condition=Q(whole_start_at=None, whole_end_at=None)
+                | Q(
+                    whole_start_at__isnull=False,
+                    whole_end_at__isnull=False,
+                    whole_start_at__lte=F("start_at"),
+                    whole_end_at__gte=F("end_at"),
+                ),
+                name="part_of_a_period_lies_within_it",
+            ),
+            models.CheckConstraint(
+                condition=(Q(included_units=None) | Q(included_units__gte=0))
+                & (Q(feature_units=None) | Q(feature_units__gte=0)),
+                name="period_includes_no_negative_units",
+            ),
             # An equality on bigint needs btree_gist in a gist index; a range of one number does not.
             ExclusionConstraint(
                 name="periods_of_an_item_do_not_overlap",
@@ -209,8 +264,71 @@ class SubscriptionPeriod(models.Model):
             models.Index(fields=["subscription", "start_at"], name="period_of_subscription"),
         ]
 
+    @property
+    def whole(self) -> tuple[datetime, datetime]:
+        """The bounds of the turn of the clock that it is or belongs to."""
+        return (self.whole_start_at or self.start_at, self.whole_end_at or self.end_at)
+
+    @property
+    def units_in_price(self) -> Decimal:
+        """Metered units that the component includes in this period. The item must be loaded."""
+        return self.item.included_units if self.included_units is None else self.included_units
+
+    @property
+    def given_units(self) -> Decimal:
+        """Units that the plan's feature gives in this period, where no quota takes their place. The item must be
+        loaded."""
+        return self.item.feature_units if self.feature_units is None else self.feature_units
+
     def __str__(self) -> str:
         return f"{self.start_at:%Y-%m-%d}–{self.end_at:%Y-%m-%d}"
+
+
+class ScheduledChangeKind(models.TextChoices):
+    CHANGE = "change"
+    CANCEL = "cancel"
+
+
+class ScheduledChange(models.Model):
+    """What will happen to a subscription by itself at an instant: a change to another `price`, or its end.
+
+    `applied_at` is NULL until a sweep has done it, `withdrawn_at` until somebody took it back or another change made it
+    void; at most one waits for each subscription. `refusal` says why it could not be done.
+    """
+
+    public_id = public_id_field("schg_")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="scheduled_changes")
+    kind = models.CharField(max_length=8, choices=ScheduledChangeKind)
+    price = models.ForeignKey(Price, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    effective_at = models.DateTimeField()
+    created_at = models.DateTimeField()
+    applied_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+    refusal = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subscription"],
+                condition=Q(applied_at=None, withdrawn_at=None),
+                name="one_scheduled_change_waits",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="change", price__isnull=False) | Q(kind="cancel", price=None),
+                name="scheduled_change_names_its_price",
+            ),
+            models.CheckConstraint(
+                condition=Q(applied_at=None) | Q(withdrawn_at=None), name="scheduled_change_ends_in_one_way"
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["effective_at"], condition=Q(applied_at=None, withdrawn_at=None), name="scheduled_change_due"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.subscription} at {self.effective_at:%Y-%m-%d}"
 
 
 class FeatureSource(models.TextChoices):
