@@ -1,44 +1,47 @@
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from plans.models import ComponentKind, Seat, SubscriptionPeriod
-from plans.models.customers import OrgRole
+from billing.models import Invoice, InvoiceKind
+from plans.models import AddedUnits, SubscriptionPeriod
+from plans.services.units import units_at_start
+
+# The invoices that bill a subscription's fees.
+_BILLS_UNITS = (InvoiceKind.CYCLE, InvoiceKind.CHANGE, InvoiceKind.FINAL, InvoiceKind.SEATS)
 
 
 def billed_quantities(periods: Iterable[SubscriptionPeriod]) -> dict[int, int]:
-    """Tell how many units each period of a per-unit component bills in advance, by the period's key.
-
-    An organization's are its seats at the period's start, anybody else's the quantity of the item; never fewer than
-    the component's minimum. Item, component and customer must be loaded.
-    """
-    in_units = [
-        period
-        for period in periods
-        if period.item.component is not None and period.item.component.kind == ComponentKind.PER_UNIT
-    ]
-    seats = _seats_of({organization for period in in_units if (organization := _organization(period))})
-    quantities = {}
-    for period in in_units:
-        assert period.item.component is not None
-        held = seats.get(_organization(period) or "")
-        quantity = period.item.quantity if held is None else sum(_covers(seat, period.start_at) for seat in held)
-        quantities[period.pk] = max(quantity, period.item.component.minimum_quantity)
-    return quantities
+    """Tell how many units each period of a per-unit component bills in advance, by the period's key; what was added
+    within it is left out. Item, component and customer must be loaded."""
+    return units_at_start(periods)
 
 
-def _organization(period: SubscriptionPeriod) -> str | None:
-    """The organization whose seats a period's customer pays for."""
-    customer = period.customer
-    return customer.customer_organization_id if customer.org_role == OrgRole.PRIMARY else None
+def added_units_of(drafts: Iterable[Invoice]) -> dict[int, list[AddedUnits]]:
+    """Find the units that were added until the drafts close and that no invoice has charged, by the draft's key: the
+    earliest one of their subscription takes them."""
+    takers = sorted(
+        (draft for draft in drafts if draft.subscription_id is not None and draft.kind in _BILLS_UNITS),
+        key=lambda draft: (draft.closes_at, draft.pk or 0),
+    )
+    waiting = list(
+        AddedUnits.objects.filter(billed_at=None, period__subscription__in={one.subscription_id for one in takers})
+        .select_related("period__item__component__price")
+        .order_by("period__item__component__position", "period__start_at", "from_quantity")
+    )
+    taken: dict[int, list[AddedUnits]] = {}
+    for draft in takers:
+        mine = [one for one in waiting if _is_for(one, draft)]
+        waiting = [one for one in waiting if one not in mine]
+        if mine:
+            taken[draft.pk] = mine
+    return taken
 
 
-def _seats_of(organizations: set[str]) -> dict[str, list[Seat]]:
-    seats: dict[str, list[Seat]] = defaultdict(list)
-    for seat in Seat.objects.filter(organization_id__in=organizations):
-        seats[seat.organization_id].append(seat)
-    return seats
+def _is_for(added: AddedUnits, draft: Invoice) -> bool:
+    return added.period.subscription_id == draft.subscription_id and added.needed_at <= draft.closes_at
 
 
-def _covers(seat: Seat, at: datetime) -> bool:
-    return (seat.started_at is None or seat.started_at <= at) and (seat.ended_at is None or at < seat.ended_at)
+def note_billed(added: Iterable[Sequence[AddedUnits]], *, at: datetime) -> None:
+    """Write down that these units are on an invoice."""
+    keys = [one.pk for batch in added for one in batch]
+    if keys:
+        AddedUnits.objects.filter(pk__in=keys).update(billed_at=at)

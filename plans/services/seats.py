@@ -5,7 +5,7 @@ from django.db.models import Max, Q, QuerySet
 
 from plans.models import Customer, Seat
 from plans.models.customers import OrgRole
-from plans.refusals import InvalidInput, Refusal
+from plans.refusals import InvalidInput, NotFound, Refusal
 
 
 class OrganizationHasPrimary(Refusal):
@@ -13,6 +13,69 @@ class OrganizationHasPrimary(Refusal):
 
     code = "organization_has_primary"
     status = 409
+
+
+class OrganizationNotFound(NotFound):
+    """No customer is, or could become, the primary one of this organization."""
+
+    code = "organization_not_found"
+
+
+class MemberOfAnother(Refusal):
+    """The customer has a seat in another organization, or pays for one itself."""
+
+    code = "member_of_another_organization"
+    status = 409
+
+
+class SeatNotFound(Refusal):
+    """The customer has no seat in this organization."""
+
+    code = "seat_not_found"
+
+
+def find_organization(*, organization_id: str | None, owner_id: str | None) -> Customer:
+    """Return the customer that pays for the seats of an organization: by the organization's id, or by an id of its own.
+    `owner_id` is asked where `organization_id` names nobody. Raises OrganizationNotFound, and InvalidInput without any
+    of the two."""
+    asked = [identifier for identifier in (organization_id, owner_id) if identifier]
+    if not asked:
+        raise InvalidInput.at("organization_id", "is required, or user_id.")
+    for identifier in asked:
+        customer = _primary_of(identifier) or find_by_either_id(identifier)
+        if customer is not None and customer.org_role != OrgRole.MEMBER:
+            return customer
+    raise OrganizationNotFound(f"Organization not found: {asked[0]}")
+
+
+def _primary_of(organization_id: str) -> Customer | None:
+    is_primary = {"customer_organization_id": organization_id, "org_role": OrgRole.PRIMARY}
+    return Customer.objects.live().filter(**is_primary).first()
+
+
+def find_by_either_id(identifier: str) -> Customer | None:
+    """Find the live customer with this external id, else with this id of ours."""
+    live = Customer.objects.live()
+    return live.filter(external_customer_id=identifier).first() or live.filter(public_id=identifier).first()
+
+
+def primary_of(customer: Customer, *, at: datetime) -> Customer:
+    """The customer that pays for what a customer uses at an instant: its organization's primary one, else itself."""
+    organization_id = organization_of(customer, at=at)
+    return (_primary_of(organization_id) if organization_id is not None else None) or customer
+
+
+def seat_of(member: Customer) -> Seat | None:
+    """The seat that a customer has and that nobody has ended."""
+    return Seat.objects.filter(member=member, ended_at=None).first()
+
+
+def refuse_other_seat(member: Customer, organization: Customer) -> None:
+    """Raise MemberOfAnother for somebody who cannot get a seat in an organization."""
+    if member.pk == organization.pk or member.org_role == OrgRole.PRIMARY:
+        raise MemberOfAnother("created_user_id: this customer pays for an organization itself, so it has no seat.")
+    if member.org_role == OrgRole.MEMBER and member.customer_organization_id != organization.customer_organization_id:
+        raise MemberOfAnother("created_user_id: this customer has a seat in another organization. Remove it there.")
 
 
 def check_role(*, organization_id: str | None, role: str | None) -> None:
