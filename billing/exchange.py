@@ -6,6 +6,7 @@ from enum import Enum
 
 # The names under which objects at Stripe carry our ids.
 INVOICE_ID = "candela_invoice"
+INVOICE_REVISION = "candela_revision"
 CHECKOUT_ID = "candela_checkout"
 
 
@@ -35,7 +36,8 @@ class LineToSend:
 class InvoiceToSend:
     """An issued invoice that Stripe is to have. `retried`: an earlier attempt may have got part of the way.
 
-    `payment_intent` is Stripe's id of the one that has paid it already, empty where none has.
+    `payment_intent` is Stripe's id of the one that has paid it already, empty where none has. An invoice that was
+    credited before it was paid goes there anew, as its next `revision`.
     """
 
     id: str
@@ -46,6 +48,17 @@ class InvoiceToSend:
     lines: tuple[LineToSend, ...]
     retried: bool
     payment_intent: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceToVoid:
+    """A revision of an invoice that nobody is to pay any more. Stripe's ids are empty while they are not known."""
+
+    id: str
+    revision: int
+    stripe_invoice_id: str
+    stripe_customer: str
 
 
 @dataclass(frozen=True, slots=True)

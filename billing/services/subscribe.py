@@ -1,4 +1,4 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -10,8 +10,12 @@ from credits.services.definitions import hold_definitions
 from credits.services.late_months import uncover_months
 from credits.services.renew import grant_with_subscription
 from plans.models import Customer, Plan, Price, Subscription
+from plans.periods import local_day, local_midnight, midnight_after
 from plans.refusals import InvalidInput, Refusal
 from plans.services.subscriptions import open_subscription
+from plans.services.time_zone import billing_zone
+
+MOST_TRIAL_DAYS = 730
 
 
 class PlanHasNoPrice(Refusal):
@@ -35,13 +39,16 @@ def subscribe(
     plan: Plan,
     price: Price | None = None,
     started_at: datetime | None = None,
+    trial_days: int = 0,
     beside_others: bool = False,
     metadata: dict[str, Any] | None = None,
 ) -> Subscription:
     """Subscribe a customer to a plan version: its rows, its first grants, and the invoice of its first fees.
 
-    Without `price` the plan's only one is taken. Raises PlanHasNoPrice, PlanNoLongerOffered, InvalidInput for a price
-    of another plan or a choice left open, and whatever open_subscription refuses.
+    With `trial_days` a trial of so many full days comes first, rounded up to local midnight; nothing is charged for it,
+    and the first fees fall due at its end. Without `price` the plan's only one is taken. Raises PlanHasNoPrice,
+    PlanNoLongerOffered, InvalidInput for a price of another plan or a choice left open, and whatever open_subscription
+    refuses.
     """
     price = _price_of(plan, price)
     started_at = at if started_at is None else started_at
@@ -56,6 +63,7 @@ def subscribe(
         customer=customer,
         price=price,
         started_at=started_at,
+        trial_ends_at=trial_end(started_at, trial_days) if trial_days else None,
         beside_others=beside_others,
         metadata=metadata,
         metrics_with_quota=set(quotas.values_list("metric_id", flat=True)),
@@ -68,6 +76,15 @@ def subscribe(
         invoices = close_subscriptions([subscription], at=at)
         finalize_invoices([invoice for invoice in invoices if invoice.finalize_at <= at], at=at)
     return subscription
+
+
+def trial_end(started_at: datetime, days: int) -> datetime:
+    """The local midnight at which a trial of so many full days ends. Raises InvalidInput for a length beyond a year."""
+    if not 0 < days <= MOST_TRIAL_DAYS:
+        raise InvalidInput.at("trialDays", f"must be a whole number from 0 to {MOST_TRIAL_DAYS}.")
+    zone = billing_zone()
+    first_midnight = midnight_after(started_at, zone)
+    return local_midnight(local_day(first_midnight, zone) + timedelta(days=days), zone)
 
 
 def _price_of(plan: Plan, price: Price | None) -> Price:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Max, Min, Prefetch, Q, prefetch_related_objects
+from django.db.models import Exists, Max, Min, OuterRef, Prefetch, Q, prefetch_related_objects
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from billing.models import PaymentMethod
+from billing.services.cancel import cancel_at_period_end, cancel_now
 from billing.services.subscribe import subscribe
 from credits.models import ApplicationType, CreditDefinition
 from plans.listing import read_page
@@ -18,12 +19,14 @@ from plans.models import (
     Feature,
     Plan,
     Price,
+    ScheduledChange,
     Subscription,
     SubscriptionFeature,
     SubscriptionItem,
     SubscriptionPeriod,
 )
 from plans.query import boolean_parameter
+from plans.refusals import InvalidInput
 from plans.serializers.reading import read
 from plans.serializers.subscriptions import (
     BillingDates,
@@ -38,7 +41,15 @@ from plans.services.merchant import find_merchant_id
 from plans.services.overrides import override_feature, remove_override
 from plans.services.plans import find_plan
 from plans.services.prices import find_price
-from plans.services.subscriptions import current_periods, find_subscription
+from plans.services.subscriptions import current_periods, find_running, find_subscription
+
+_IS_LATEST = ~Exists(
+    Subscription.objects.filter(
+        stable_subscription_id=OuterRef("stable_subscription_id"),
+        version_number__gt=OuterRef("version_number"),
+        deleted_at__isnull=True,
+    )
+)
 
 
 class SubscriptionsView(APIView):
@@ -47,10 +58,11 @@ class SubscriptionsView(APIView):
     scope = "subscriptions"
 
     def get(self, request: Request) -> Response:
-        """List the subscriptions, ended ones too; with `customerId` those of one customer."""
+        """List the subscriptions, ended ones too, each in its latest version; with `customerId` those of one
+        customer."""
         with_features = boolean_parameter(request.query_params, "includeFeatures")
         is_external = boolean_parameter(request.query_params, "isExtCustId")
-        subscriptions = Subscription.objects.filter(deleted_at__isnull=True)
+        subscriptions = Subscription.objects.filter(_IS_LATEST, deleted_at__isnull=True)
         if "customerId" in request.query_params:
             customer = find_customer(request.query_params["customerId"], external=is_external)
             subscriptions = subscriptions.filter(customer=customer)
@@ -73,6 +85,7 @@ class SubscriptionsView(APIView):
             plan=plan,
             price=price,
             started_at=terms.get("startTimestamp"),
+            trial_days=terms.get("trialDays") or 0,
             beside_others=terms["dangerouslyAllowMultipleSubscriptions"],
             metadata=terms.get("metadata"),
         )
@@ -88,6 +101,28 @@ class SubscriptionView(APIView):
         """Show one subscription by its id or its stable id."""
         with_features = boolean_parameter(request.query_params, "includeFeatures")
         return _answer(find_subscription(identifier), at=timezone.now(), with_features=with_features)
+
+    def delete(self, request: Request, identifier: str) -> Response:
+        """Cancel a subscription now, with `prorate` against a refund of the days that are left; or with `atPeriodEnd`
+        at the end of what is paid for."""
+        at = timezone.now()
+        at_period_end = boolean_parameter(request.query_params, "atPeriodEnd")
+        prorate = boolean_parameter(request.query_params, "prorate")
+        if at_period_end and prorate:
+            raise InvalidInput.at("prorate", "cannot go with atPeriodEnd, since no paid day is left then.")
+        subscription = find_running(identifier)
+        if at_period_end:
+            scheduled = cancel_at_period_end(subscription=subscription, at=at)
+            return Response(
+                {"success": True, "message": "Subscription ends with its period", "endsAt": scheduled.effective_at}
+            )
+        cancel_now(subscription=subscription, at=at, prorate=prorate)
+        return Response(
+            {
+                "success": True,
+                "message": "Subscription, associated features, details, and credit grants expired successfully",
+            }
+        )
 
 
 class SubscriptionFeatureView(APIView):
@@ -136,6 +171,12 @@ def _find_offer(plan_id: str | None, price_id: str | None) -> tuple[Plan, Price 
     return find_plan(plan_id or price.plan.public_id), price
 
 
+def describe(subscription: Subscription, *, at: datetime) -> dict[str, Any]:
+    """Shape one subscription with its features, as every answer about it has it."""
+    (words,) = _describe([subscription], at=at, with_features=True)
+    return words
+
+
 def _answer(subscription: Subscription, *, at: datetime, with_features: bool) -> Response:
     (words,) = _describe([subscription], at=at, with_features=with_features)
     return Response({"subscription": words})
@@ -158,6 +199,12 @@ def _describe(subscriptions: Sequence[Subscription], *, at: datetime, with_featu
         ).values_list("customer_id", "public_id")
     )
     merchant_id = find_merchant_id()
+    scheduled = {
+        one.subscription_id: one
+        for one in ScheduledChange.objects.filter(
+            subscription__in=subscriptions, applied_at=None, withdrawn_at=None
+        ).select_related("price__plan")
+    }
     return [
         subscription_words(
             subscription,
@@ -165,6 +212,7 @@ def _describe(subscriptions: Sequence[Subscription], *, at: datetime, with_featu
             period=periods.get(subscription.pk),
             billing_dates=dates,
             payment_method_id=methods.get(subscription.customer_id),
+            scheduled=scheduled.get(subscription.pk),
             with_features=with_features,
         )
         for subscription in subscriptions

@@ -11,6 +11,7 @@ from plans.models import (
     Feature,
     FeatureSource,
     Overage,
+    ScheduledChange,
     Subscription,
     SubscriptionFeature,
     SubscriptionItem,
@@ -43,9 +44,29 @@ class NewSubscription(serializers.Serializer[Subscription]):
             raise serializers.ValidationError({"planId": "is required, or priceId."})
         if attrs.get("status", "active") != "active":
             raise serializers.ValidationError({"status": "must be active; every subscription begins so."})
-        if attrs.get("trialDays", 0) != 0:
-            raise serializers.ValidationError({"trialDays": "must be 0: trials are not offered yet."})
         return attrs | {"price_id": price_id}
+
+
+class ChangeOfPrice(serializers.Serializer[Subscription]):
+    """What a caller says of a change: to which price, now or with the end of what is paid for, and whether the fees are
+    shared by days."""
+
+    priceId = Text(max_length=80)
+    when = Choice(choices=["now", "period_end"], required=False, default="now")
+    proration = Choice(choices=["prorate", "none"], required=False, default="prorate")
+
+
+def scheduled_words(scheduled: ScheduledChange | None) -> dict[str, Any] | None:
+    """Describe what waits to happen to a subscription; its price, if it has one, is to be fetched already."""
+    if scheduled is None:
+        return None
+    return {
+        "id": scheduled.public_id,
+        "kind": scheduled.kind,
+        "priceId": scheduled.price.public_id if scheduled.price is not None else None,
+        "planId": scheduled.price.plan.public_id if scheduled.price is not None else None,
+        "effectiveAt": scheduled.effective_at,
+    }
 
 
 class FeatureOverride(serializers.Serializer[SubscriptionFeature]):
@@ -73,6 +94,7 @@ def subscription_words(
     period: SubscriptionPeriod | None,
     billing_dates: Mapping[int, BillingDates],
     payment_method_id: str | None,
+    scheduled: ScheduledChange | None,
     with_features: bool,
 ) -> dict[str, Any]:
     """Describe a subscription; what it points to is to be fetched already. `billing_dates` are those of its items."""
@@ -91,7 +113,9 @@ def subscription_words(
         "currentPeriodStart": period.start_at if period is not None else None,
         "currentPeriodEnd": period.end_at if period is not None else None,
         "cancelAtPeriodEnd": subscription.cancel_at_period_end,
-        "trialEndDate": None,
+        "scheduledChange": scheduled_words(scheduled),
+        "trialEndDate": subscription.trial_ends_at,
+        "pausedAt": subscription.paused_at,
         "gracePeriodEndsAt": None,
         "versionNumber": subscription.version_number,
         "stripeSubscriptionId": None,

@@ -1,14 +1,16 @@
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import BooleanField, Case, When
+from django.db.models import BooleanField, Case, Q, When
 
 from plans.models import (
     ComponentKind,
     Customer,
+    PeriodKind,
     PlanFeature,
     Price,
     PriceComponent,
@@ -17,16 +19,33 @@ from plans.models import (
     SubscriptionItem,
     SubscriptionPeriod,
 )
-from plans.periods import boundary, shortest
+from plans.periods import shortest
 from plans.refusals import InvalidInput, NotFound, Refusal
-from plans.services.time_zone import billing_zone
+from plans.services.item_periods import store_periods
 
 MOST_DAYS_BACKDATED = 3 * 366
 MOST_DAYS_AHEAD = 5 * 366
+ALREADY_METERED = "Another subscription of this customer meters the same metric; its usage would be counted twice."
 
 
 class SubscriptionNotFound(NotFound):
     code = "subscription_not_found"
+
+
+class SubscriptionEnded(NotFound):
+    """The subscription has ended, or was never there."""
+
+    code = "subscription_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Subscription not found or already ended")
+
+
+class SubscriptionNotActive(Refusal):
+    """What is asked for needs a subscription that runs, and this one is paused or unpaid."""
+
+    code = "subscription_not_active"
+    status = 409
 
 
 class PriceHasNoComponents(InvalidInput):
@@ -61,6 +80,15 @@ def find_subscription(identifier: str) -> Subscription:
     return subscription
 
 
+def find_running(identifier: str) -> Subscription:
+    """Return a subscription that has not ended, by its id or its stable id. Raises SubscriptionEnded."""
+    live = Subscription.objects.live().select_related("price", "plan", "customer")
+    subscription = live.filter(Q(public_id=identifier) | Q(stable_subscription_id=identifier)).first()
+    if subscription is None:
+        raise SubscriptionEnded
+    return subscription
+
+
 @transaction.atomic
 def open_subscription(
     *,
@@ -68,11 +96,14 @@ def open_subscription(
     customer: Customer,
     price: Price,
     started_at: datetime,
+    trial_ends_at: datetime | None = None,
     beside_others: bool = False,
     metadata: dict[str, Any] | None = None,
     metrics_with_quota: Collection[int] = (),
 ) -> Subscription:
     """Write a subscription with its items, its copied features, and its periods up to the one after `at`.
+
+    With `trial_ends_at` its clocks start there, and a trial comes before them.
 
     A numeric feature value includes its units in each period, but for `metrics_with_quota`, the keys of those for
     which the plan has credit definitions: there the grants are the allowance. Locks the customer.
@@ -87,27 +118,42 @@ def open_subscription(
         raise AlreadySubscribed(
             "Customer already has an active subscription. Use dangerouslyAllowMultipleSubscriptions to override."
         )
-    try:
-        with transaction.atomic():
-            subscription = Subscription.objects.create(
-                customer=customer,
-                plan_id=price.plan_id,
-                price=price,
-                started_at=started_at,
-                beside_others=beside_others,
-                metadata=metadata or {},
-                created_at=at,
-            )
-            items = _write_items(subscription, metrics_with_quota)
-    except IntegrityError as error:
-        if "customer_metric_is_metered_once" in str(error):
-            raise MetricAlreadyPriced(
-                "Another subscription of this customer meters the same metric; its usage would be counted twice."
-            ) from None
-        raise
-    _copy_features(subscription)
+    with meter_once():
+        subscription = Subscription.objects.create(
+            customer=customer,
+            plan_id=price.plan_id,
+            price=price,
+            started_at=started_at,
+            trial_ends_at=trial_ends_at,
+            beside_others=beside_others,
+            metadata=metadata or {},
+            created_at=at,
+        )
+        items = write_items(
+            subscription, metrics_with_quota, clock_started_at=trial_ends_at or started_at, started_at=started_at
+        )
+    copy_features(subscription)
     store_periods(items=items, through=max(at, started_at))
     return subscription
+
+
+@contextmanager
+def meter_once() -> Iterator[None]:
+    """Say by name that another live subscription meters the same metric, when the database refuses new items for it.
+    Raises MetricAlreadyPriced."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        if "customer_metric_is_metered_once" in str(error):
+            raise MetricAlreadyPriced(ALREADY_METERED) from None
+        raise
+
+
+def metrics_of_price(price: Price) -> set[int]:
+    """The metrics that a subscription at a price meters: those of its components, and those of its plan's features."""
+    metered = {_metered_by(component) for component in price.components.all()} | set(_metered_features(price.plan_id))
+    return {metric for metric in metered if metric is not None}
 
 
 def check_components(price: Price) -> None:
@@ -118,15 +164,25 @@ def check_components(price: Price) -> None:
         )
 
 
-def _write_items(subscription: Subscription, metrics_with_quota: Collection[int]) -> list[SubscriptionItem]:
-    """Write an item per component, and one per metric that the plan gives without a price for it."""
+def write_items(
+    subscription: Subscription,
+    metrics_with_quota: Collection[int],
+    *,
+    clock_started_at: datetime,
+    started_at: datetime,
+) -> list[SubscriptionItem]:
+    """Write an item per component, and one per metric that the plan gives without a price for it.
+
+    Their clocks count from `clock_started_at`; their periods begin at `started_at`.
+    """
     metered = _metered_features(subscription.plan_id)
     included = {metric: 0 if metric in metrics_with_quota else units for metric, units in metered.items()}
     components = list(subscription.price.components.select_related("price"))
     common = {
         "subscription": subscription,
         "customer_id": subscription.customer_id,
-        "clock_started_at": subscription.started_at,
+        "clock_started_at": clock_started_at,
+        "started_at": started_at,
     }
     items = [
         SubscriptionItem(
@@ -181,7 +237,8 @@ def _metered_features(plan_id: int) -> dict[int, Decimal]:
     return units
 
 
-def _copy_features(subscription: Subscription) -> None:
+def copy_features(subscription: Subscription) -> None:
+    """Write down the features that a subscription is sold with: the copy that entitlements are read from."""
     SubscriptionFeature.objects.bulk_create(
         SubscriptionFeature(
             subscription=subscription,
@@ -194,57 +251,15 @@ def _copy_features(subscription: Subscription) -> None:
     )
 
 
-def store_periods(*, items: Iterable[SubscriptionItem], through: datetime) -> list[SubscriptionPeriod]:
-    """Store each item's periods until its last one starts after `through` or its clock ends, and return the new ones.
-
-    While the clock turns, one period lies always ahead, so that nothing which begins with it depends on when a sweep
-    runs. The caller holds the lock of the items' subscriptions.
-    """
-    items = list(items)
-    last = {
-        period.item_id: period
-        for period in SubscriptionPeriod.objects.filter(item__in=items)
-        .order_by("item_id", "-number")
-        .distinct("item_id")
-    }
-    missing = [
-        period for item in items if item.ended_at is None for period in _periods_after(item, last.get(item.pk), through)
-    ]
-    return SubscriptionPeriod.objects.bulk_create(missing, batch_size=1000)
-
-
-def _periods_after(
-    item: SubscriptionItem, last: SubscriptionPeriod | None, through: datetime
-) -> Iterable[SubscriptionPeriod]:
-    zone = billing_zone()
-    component = item.component
-    in_advance = component is not None and component.kind != ComponentKind.USAGE
-    clock = component.clock if component is not None else item.clock
-    number, start_at = (last.number + 1, last.end_at) if last else (0, item.clock_started_at)
-    last_start = last.start_at if last else None
-    while (last_start is None or last_start <= through) and clock.has_period(number, start_at, zone):
-        end_at = boundary(clock, item.clock_started_at, number + 1, zone)
-        yield SubscriptionPeriod(
-            item=item,
-            subscription_id=item.subscription_id,
-            customer_id=item.customer_id,
-            metric_id=item.metric_id,
-            number=number,
-            start_at=start_at,
-            end_at=end_at,
-            bill_at=start_at if in_advance else end_at,
-        )
-        last_start, start_at, number = start_at, end_at, number + 1
-
-
 def current_periods(subscriptions: Sequence[Subscription], at: datetime) -> dict[int, SubscriptionPeriod]:
     """Find each subscription's current period at `at`, of its shortest clock, of one without an end where there is one;
     before its start the first one, after its end the last one."""
-    periods = SubscriptionPeriod.objects.filter(subscription__in=subscriptions).alias(clock_has_end=_CLOCK_HAS_END)
+    periods = SubscriptionPeriod.objects.filter(subscription__in=subscriptions).exclude(kind=PeriodKind.PAUSE)
+    periods = periods.alias(clock_has_end=_CLOCK_HAS_END)
     first = ("subscription_id", "clock_has_end")
     current = periods.filter(start_at__lte=at, end_at__gt=at).order_by(*first, "end_at", "-start_at")
     found = {period.subscription_id: period for period in current.distinct("subscription_id")}
-    ahead = periods.filter(number=0, start_at__gt=at).order_by(*first, "end_at")
+    ahead = periods.filter(start_at__gt=at).order_by(*first, "start_at", "end_at")
     behind = periods.filter(end_at__lte=at).exclude(subscription__in=found).order_by(*first, "-end_at", "-start_at")
     others = {period.subscription_id: period for period in behind.distinct("subscription_id")}
     return {period.subscription_id: period for period in ahead.distinct("subscription_id")} | others | found

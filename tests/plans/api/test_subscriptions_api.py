@@ -66,7 +66,9 @@ def test_subscribes_a_customer(api, customer, price):
             "currentPeriodStart": NOON,
             "currentPeriodEnd": APRIL,
             "cancelAtPeriodEnd": False,
+            "scheduledChange": None,
             "trialEndDate": None,
+            "pausedAt": None,
             "gracePeriodEndsAt": None,
             "versionNumber": 1,
             "stripeSubscriptionId": None,
@@ -186,7 +188,7 @@ def test_begins_in_the_past_or_the_future(api, customer, price):
         ({"planId": None, "priceId": None}, "planId"),
         ({"effectivePriceId": "price_other"}, "effectivePriceId"),
         ({"status": "trialing"}, "status"),
-        ({"trialDays": 14}, "trialDays"),
+        ({"trialDays": 731}, "trialDays"),
         ({"trialDays": -1}, "trialDays"),
         ({"trialDays": "14"}, "trialDays"),
         ({"startTimestamp": "tomorrow"}, "startTimestamp"),
@@ -346,8 +348,8 @@ def test_lists_with_a_constant_number_of_queries(api, now, count, django_assert_
         SubscriptionFactory(at=now, price=price)
 
     # The key, subscriptions, customers, plans, prices, components, metrics, items, features, three for the current
-    # periods, billing dates, payment methods, the merchant.
-    with django_assert_num_queries(15):
+    # periods, billing dates, payment methods, the merchant, scheduled changes.
+    with django_assert_num_queries(16):
         body = api.get("/v1/subscriptions", {"includeFeatures": "true"}).body
 
     assert len(body["subscriptions"]) == count
