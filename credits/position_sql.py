@@ -137,7 +137,9 @@ WITH pair AS (
     LEFT JOIN unsettled_from USING (customer_id, metric_id)
     LEFT JOIN spendable_from USING (customer_id, metric_id)
 ), period AS (
-    SELECT period.*, item.included_units, item.feature_units
+    SELECT period.id, period.customer_id, period.metric_id, period.start_at, period.end_at, period.settled_at,
+        COALESCE(period.included_units, item.included_units) AS included_units,
+        COALESCE(period.feature_units, item.feature_units) AS feature_units
     FROM horizon
     JOIN plans_subscriptionperiod period USING (customer_id, metric_id)
     JOIN plans_subscriptionitem item ON item.id = period.item_id
@@ -235,25 +237,34 @@ WITH pair AS (
         AND held.expires_at > %(at)s AND held.reserved_at <= %(at)s
     GROUP BY 1, 2
 )
-SELECT pair.customer_id, pair.metric_id, metric.aggregation_type, json_build_array(periods.listed, spendables.listed,
-    pieces.listed, reservations.listed, {listed_different}, month.settled_until)::text
-FROM pair
-JOIN plans_metric metric ON metric.id = pair.metric_id
-LEFT JOIN periods USING (customer_id, metric_id)
-LEFT JOIN spendables USING (customer_id, metric_id)
-LEFT JOIN pieces USING (customer_id, metric_id)
-LEFT JOIN reservations USING (customer_id, metric_id)
-LEFT JOIN month USING (customer_id, metric_id)
+-- Put one below the other and grouped, not joined: what is joined by two columns is taken to be few, and gone through
+-- again for each pair.
+SELECT customer_id, metric_id, max(aggregation_type), concat(
+    '[', COALESCE(string_agg(listed::text, '') FILTER (WHERE part = 1), 'null'),
+    ',', COALESCE(string_agg(listed::text, '') FILTER (WHERE part = 2), 'null'),
+    ',', COALESCE(string_agg(listed::text, '') FILTER (WHERE part = 3), 'null'),
+    ',', COALESCE(string_agg(listed::text, '') FILTER (WHERE part = 4), 'null'),
+    ',', COALESCE(string_agg(listed::text, '') FILTER (WHERE part = 5), 'null'),
+    ',', COALESCE(string_agg(listed::text, '') FILTER (WHERE part = 6), 'null'), ']')
+FROM (
+    SELECT pair.customer_id, pair.metric_id, metric.aggregation_type, 0 AS part, NULL::json AS listed
+    FROM pair JOIN plans_metric metric ON metric.id = pair.metric_id
+    UNION ALL SELECT customer_id, metric_id, NULL, 1, listed FROM periods
+    UNION ALL SELECT customer_id, metric_id, NULL, 2, listed FROM spendables
+    UNION ALL SELECT customer_id, metric_id, NULL, 3, listed FROM pieces
+    UNION ALL SELECT customer_id, metric_id, NULL, 4, listed FROM reservations
+{listed_different}    UNION ALL SELECT customer_id, metric_id, NULL, 6, to_json(settled_until) FROM month
+) AS listing
+GROUP BY 1, 2
 """
 
 
 # Most metrics are additive and need neither.
-READ_ADDITIVE_POSITIONS = _statement(carried="", different="", listed_different="NULL")
+READ_ADDITIVE_POSITIONS = _statement(carried="", different="", listed_different="")
 READ_POSITIONS = _statement(
     carried=_CARRIED,
     different=_DIFFERENT,
-    listed_different="""(
-        SELECT json_agg(json_build_array(period_id, day, occurred_at, number)) FROM different
-        WHERE different.customer_id = pair.customer_id AND different.metric_id = pair.metric_id
-    )""",
+    listed_different="""    UNION ALL SELECT customer_id, metric_id, NULL, 5, json_agg(
+        json_build_array(period_id, day, occurred_at, number)) FROM different GROUP BY 1, 2
+""",
 )

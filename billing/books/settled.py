@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from billing.books.statements import Outcome, compare
+from billing.books.statements import SHARE_OF_WHOLE, Outcome, compare
 from billing.late_usage_sql import BURNED_WHAT_IS_CREDITED
 
 
@@ -12,20 +12,24 @@ def settled_periods_burned_what_they_credited(at: datetime) -> Outcome:
     return compare(BURNED_WHAT_IS_CREDITED, at)
 
 
-_CHARGED = """
+_CHARGED = f"""
     line AS (
         SELECT period_id, sum(amount_cents) AS cents,
             sum(CASE type WHEN 'usage' THEN quantity WHEN 'credit' THEN -quantity ELSE 0 END) AS units
-        FROM billing_invoiceline WHERE type IN ('usage', 'credit', 'minimum', 'maximum') GROUP BY 1
+        FROM billing_invoiceline
+        WHERE type IN ('usage', 'credit', 'minimum', 'maximum') AND replaced_line_id IS NULL
+        GROUP BY 1
     ), charged AS (
         SELECT period.id, settled_usage - settled_included - settled_credited AS units, component.unit_cost_cents,
-            component.model, component.divide_by, component.minimum_cents, component.maximum_cents, invoice.status
+            component.model, component.divide_by, round(component.minimum_cents * share.of_whole) AS minimum_cents,
+            round(component.maximum_cents * share.of_whole) AS maximum_cents, invoice.status
         FROM plans_subscriptionperiod period
         JOIN plans_subscriptionitem item ON item.id = period.item_id
         JOIN plans_pricecomponent component ON component.id = item.component_id
-        LEFT JOIN billing_invoice invoice ON invoice.subscription_id = period.subscription_id
-            AND invoice.closes_at = period.bill_at AND invoice.kind = 'cycle'
-        WHERE period.settled_at IS NOT NULL AND period.metric_id IS NOT NULL
+        CROSS JOIN LATERAL (SELECT {SHARE_OF_WHOLE} AS of_whole) share
+        LEFT JOIN billing_invoicedperiod gathered ON gathered.period_id = period.id
+        LEFT JOIN billing_invoice invoice ON invoice.id = gathered.invoice_id
+        WHERE period.settled_at IS NOT NULL AND period.metric_id IS NOT NULL AND period.kind = 'regular'
     )
 """
 
@@ -72,11 +76,11 @@ def settled_nets_equal_their_lines(at: datetime) -> Outcome:
         """
         WITH line AS (
             SELECT period_id, sum(amount_cents) AS cents FROM billing_invoiceline
-            WHERE difference_id IS NULL AND metric_id IS NOT NULL GROUP BY 1
+            WHERE difference_id IS NULL AND metric_id IS NOT NULL AND replaced_line_id IS NULL GROUP BY 1
         )
         SELECT format('period %%s was settled at %%s minor units, but its lines come to %%s', period.id,
                 COALESCE(settled_net_cents::text, 'no'), COALESCE(cents, 0)),
-            CASE WHEN item.component_id IS NULL THEN settled_net_cents IS NOT NULL
+            CASE WHEN item.component_id IS NULL OR period.kind <> 'regular' THEN settled_net_cents IS NOT NULL
                 ELSE settled_net_cents IS DISTINCT FROM COALESCE(cents, 0) END
         FROM plans_subscriptionperiod period
         JOIN plans_subscriptionitem item ON item.id = period.item_id

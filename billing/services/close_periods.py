@@ -4,11 +4,15 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Exists, Min, OuterRef
 
-from billing.models import Invoice, InvoiceKind
+from billing.models import Invoice, InvoicedPeriod, InvoiceKind
+from credits.services.per_seat import grant_for_added_units
 from credits.services.renew import grant_for_periods
-from plans.models import Subscription, SubscriptionItem, SubscriptionPeriod
-from plans.services.subscriptions import store_periods
+from plans.bulk_rows import insert_rows
+from plans.models import PeriodKind, ScheduledChange, Subscription, SubscriptionItem, SubscriptionPeriod
+from plans.services.item_periods import store_periods
+from plans.services.units import store_quantities
 
 CHUNK = 500
 
@@ -17,11 +21,23 @@ def due_subscriptions(at: datetime, *, limit: int = CHUNK) -> list[int]:
     """Find subscriptions with a period to close at `at`, of customers that are not parked, earliest first."""
     due = (
         SubscriptionPeriod.objects.due(at)
-        .filter(customer__parked_at__isnull=True, subscription__ended_at__isnull=True)
+        .filter(~_ends_before(), customer__parked_at__isnull=True, subscription__ended_at__isnull=True)
         .order_by("bill_at")
         .values_list("subscription_id", flat=True)[: limit * 2]
     )
     return list(dict.fromkeys(due))[:limit]
+
+
+def _ends_before() -> Exists:
+    """Of a period: its subscription changes or ends by itself when it falls due, or before."""
+    return Exists(
+        ScheduledChange.objects.filter(
+            subscription=OuterRef("subscription"),
+            applied_at=None,
+            withdrawn_at=None,
+            effective_at__lte=OuterRef("bill_at"),
+        )
+    )
 
 
 @transaction.atomic
@@ -33,47 +49,72 @@ def close_periods(*, subscriptions: Iterable[int], at: datetime) -> int:
     """
     locked = (
         Subscription.objects.filter(pk__in=subscriptions, ended_at__isnull=True)
-        .select_related("price")
-        .select_for_update(no_key=True, skip_locked=True, of=("self",))
+        .prefetch_related("price")
+        .select_for_update(no_key=True, skip_locked=True)
         .order_by("pk")
     )
     return len(close_subscriptions(list(locked), at=at))
 
 
-def close_subscriptions(subscriptions: Sequence[Subscription], *, at: datetime) -> list[Invoice]:
-    """Close the earliest due boundary of subscriptions whose locks the caller holds; see close_periods."""
+def close_subscriptions(
+    subscriptions: Sequence[Subscription], *, at: datetime, before: datetime | None = None
+) -> list[Invoice]:
+    """Close the earliest due boundary of subscriptions whose locks the caller holds, with `before` only one that lies
+    before that instant; see close_periods."""
     by_key = {subscription.pk: subscription for subscription in subscriptions}
     due: dict[int, list[SubscriptionPeriod]] = defaultdict(list)
-    for period in SubscriptionPeriod.objects.due(at).filter(subscription__in=by_key).order_by("bill_at", "item_id"):
-        if not due[period.subscription_id] or due[period.subscription_id][0].bill_at == period.bill_at:
+    open_periods = SubscriptionPeriod.objects.due(at).filter(~_ends_before(), subscription__in=by_key)
+    if before is not None:
+        open_periods = open_periods.filter(bill_at__lt=before)
+    # Read apart: of a subscription that is far behind all periods are due.
+    earliest = dict(open_periods.values_list("subscription").annotate(Min("bill_at")))
+    for period in open_periods.filter(bill_at__in=set(earliest.values())).order_by("bill_at", "item_id"):
+        if period.bill_at == earliest[period.subscription_id]:
             due[period.subscription_id].append(period)
-    invoices = Invoice.objects.bulk_create(
-        [draft_of(by_key[key], periods, at) for key, periods in due.items()], batch_size=500
-    )
-    SubscriptionPeriod.objects.filter(pk__in=[period.pk for periods in due.values() for period in periods]).update(
-        closed_at=at
-    )
-    items = SubscriptionItem.objects.filter(subscription__in=due).select_related("component")
+    invoices = open_drafts([(draft_of(by_key[key], periods, at), periods) for key, periods in due.items()], at=at)
+    items = SubscriptionItem.objects.filter(subscription__in=due).prefetch_related("component")
     grant_for_periods(at=at, periods=store_periods(items=items, through=at))
     return invoices
 
 
-def draft_of(subscription: Subscription, periods: Sequence[SubscriptionPeriod], at: datetime) -> Invoice:
-    """Make the draft of one boundary; it is not stored yet. Usage waits out the grace time for late events, fees alone
-    do not."""
-    closes_at = periods[0].bill_at
-    has_usage = any(period.metric_id is not None for period in periods)
+def open_drafts(drafts: Sequence[tuple[Invoice, Sequence[SubscriptionPeriod]]], *, at: datetime) -> list[Invoice]:
+    """Store drafts with the periods that they bill, which are closed with that; return the drafts."""
+    invoices = insert_rows(draft for draft, _ in drafts)
+    gathered = [
+        InvoicedPeriod(invoice=invoice, period=period)
+        for invoice, (_, periods) in zip(invoices, drafts, strict=True)
+        for period in periods
+    ]
+    insert_rows(gathered)
+    closed = [one.period_id for one in gathered]
+    SubscriptionPeriod.objects.filter(pk__in=closed).update(closed_at=at)
+    grant_for_added_units(store_quantities(closed, at=at), at=at)
+    return invoices
+
+
+def draft_of(
+    subscription: Subscription,
+    periods: Sequence[SubscriptionPeriod],
+    at: datetime,
+    *,
+    kind: InvoiceKind = InvoiceKind.CYCLE,
+    closes_at: datetime | None = None,
+) -> Invoice:
+    """Make the draft of one boundary, or of another instant at which periods end early; it is not stored yet. Usage
+    waits out the grace time for late events, fees alone do not."""
+    closes_at = closes_at or periods[0].bill_at
+    has_usage = any(period.metric_id is not None and period.kind == PeriodKind.REGULAR for period in periods)
     grace = timedelta(hours=settings.INVOICE_GRACE_HOURS if has_usage else 0)
     in_advance = [period for period in periods if period.bill_at == period.start_at]
     covering = in_advance or periods
     return Invoice(
         customer_id=subscription.customer_id,
         subscription=subscription,
-        kind=InvoiceKind.CYCLE,
+        kind=kind,
         currency=subscription.price.currency,
         closes_at=closes_at,
         finalize_at=closes_at + grace,
-        period_start_at=min(period.start_at for period in covering),
-        period_end_at=max(period.end_at for period in covering),
+        period_start_at=min((period.start_at for period in covering), default=closes_at),
+        period_end_at=max((period.end_at for period in covering), default=closes_at),
         created_at=at,
     )

@@ -5,12 +5,15 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import chain
 
+from django.db import connection
+
 from credits.models import CalendarMonth, CreditGrant, CreditTransaction, TransactionKind
 from credits.months import gaps_between, month_end
 from credits.positions import GrantState, Position
 from credits.services.positions import Pair, lock_balances, read_positions
 from credits.services.write_grants import write_grants
 from metering.services.count_positive_events import count_positive_events
+from plans.bulk_rows import insert_rows, update_rows
 from plans.models import SubscriptionPeriod
 from plans.services.metric_versions import hold_versions
 from plans.services.time_zone import billing_zone
@@ -55,7 +58,7 @@ def settle_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> di
     for month in next_months:
         if gaps[month.pair]:
             move_on(month, gaps[month.pair][-1].end_at)
-    CalendarMonth.objects.bulk_update(next_months, ["start_at", "end_at"], batch_size=500)
+    update_rows(next_months, ["start_at", "end_at"])
     return book_usage(positions, [*chain.from_iterable(gaps.values()), *metered], at=at)
 
 
@@ -118,9 +121,9 @@ def book_usage(
             stretch.settled_included = usage.included
             stretch.settled_credited = credited
             stretch.settled_events = events.get(stretch.pk)
-    CalendarMonth.objects.bulk_create((gap for gap in gaps if gap.usage or entries.has_moved(gap)), batch_size=500)
+    insert_rows(gap for gap in gaps if gap.usage or entries.has_moved(gap))
     entries.write()
-    SubscriptionPeriod.objects.bulk_update(periods, _SETTLED, batch_size=500)
+    update_rows(periods, _SETTLED)
     return settled
 
 
@@ -272,8 +275,11 @@ class _Entries:
 
     def write(self) -> None:
         """Store the rows together with what they leave of the grants."""
-        CreditTransaction.objects.bulk_create(self._transactions, batch_size=1000)
-        grants = list(CreditGrant.objects.filter(pk__in=self._taken).only("pk", "ledger_remaining"))
-        for grant in grants:
-            grant.ledger_remaining -= self._taken[grant.pk]
-        CreditGrant.objects.bulk_update(grants, ["ledger_remaining"], batch_size=500)
+        insert_rows(self._transactions)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE credits_creditgrant SET ledger_remaining = ledger_remaining - taken.units"
+                " FROM unnest(%s::bigint[], %s::numeric[]) AS taken(grant_id, units)"
+                " WHERE credits_creditgrant.id = taken.grant_id",
+                [list(self._taken), list(self._taken.values())],
+            )
