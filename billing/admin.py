@@ -12,8 +12,9 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
 
-from billing import late_usage_admin, pack_admin  # noqa: F401 registers their pages
+from billing import late_usage_admin, pack_admin, tax_admin  # noqa: F401 registers their pages
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text
+from billing.invoice_page import buyer_lines, find_seller, seller_lines, sums_with_tax, tax_note
 from billing.models import Checkout, CheckoutStatus, Invoice, InvoiceLine, Payment, StripeInbox
 from billing.models.invoices import InvoiceStatus
 from billing.services.explain import explain_lines
@@ -48,8 +49,11 @@ def statement(invoice: Invoice, *, at: datetime) -> dict[str, Any]:
         "customers_page": invoice_page_path(invoice) if invoice.number else None,
         "sentence": state_sentence(invoice),
         "lines": lines,
-        "subtotal": amount(invoice.subtotal_cents, currency),
-        "tax": amount(invoice.tax_cents, currency) if invoice.tax_cents else None,
+        "sums": sums_with_tax(invoice, [explanation.line for explanation in explained])[:-1]
+        if invoice.tax_cents
+        else [],
+        "tax_note": tax_note(invoice),
+        "parties": _parties(invoice),
         "total": amount(invoice.total_cents, currency),
         "payments": [
             {
@@ -60,6 +64,14 @@ def statement(invoice: Invoice, *, at: datetime) -> dict[str, Any]:
             for payment in invoice.payments.select_related("payment_method").order_by("created_at", "pk")
         ],
     }
+
+
+def _parties(invoice: Invoice) -> list[tuple[str, str]]:
+    """Seller and buyer as the customer's page writes them."""
+    return [
+        ("From", ", ".join(seller_lines(find_seller(), invoice))),
+        ("To", ", ".join(buyer_lines(invoice.customer))),
+    ]
 
 
 def _statement_line(line: InvoiceLine, how: HowComputed | None) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from django.utils.http import urlencode
 
 from billing.invoice_page import card_text
 from billing.models import Checkout, Invoice, Payment, PaymentStatus
-from billing.services.checkout import due_today_cents, first_cents, first_fees_cents, needs_card
+from billing.services.buyers import Buyer
+from billing.services.checkout import FirstBill, due_today_cents, first_bill, first_cents, needs_card, tax_of_buyer
 from billing.services.quantities import billed_quantities
 from billing.signed_links import absolute, invoice_page_path
+from billing.tax import tax_text
 from credits.services.offered_plans import read_card
 from plans.models import ComponentKind, Metric, PlanFeature, Price, PriceComponent, Subscription, SubscriptionPeriod
 from plans.money import round_cents
@@ -58,23 +60,33 @@ def checkout_page_path(checkout: Checkout, *, session: str = "") -> str:
     return f"/checkout/{checkout.public_id}" + (f"?{urlencode({'session': session})}" if session else "")
 
 
-def order_summary(price: Price) -> OrderSummary:
-    """Put an order at a price into words. The price's plan and components are to be fetched already."""
+def order_summary(price: Price, buyer: Buyer | None = None) -> OrderSummary:
+    """Put an order at a price into words, with the tax of the buyer. The price's plan and components are to be fetched
+    already."""
     card = read_card(price)
-    due_cents = due_today_cents(price)
+    bill = first_bill(price, tax_of_buyer(buyer))
+    due_cents = due_today_cents(price, bill)
     due = money_text(due_cents, price.currency)
     return OrderSummary(
         description=price.plan.description,
         lines=feature_lines(card),
         rows=[
             *(_fee_row(fee, price.currency) for fee in _fees(price)),
+            *_tax_rows(bill, price.currency),
             ("Due today", due),
         ],
-        sentences=_later_sentences(price, bills_usage=bool(card.rates)),
+        sentences=_later_sentences(price, bill, bills_usage=bool(card.rates)),
         due_cents=due_cents,
         button=f"Subscribe and pay {due}" if due_cents else "Subscribe",
-        consent=_consent(price),
+        consent=_consent(price, due_cents),
     )
+
+
+def _tax_rows(bill: FirstBill, currency: str) -> list[tuple[str, str]]:
+    if not bill.tax_cents:
+        return []
+    included = ", included" if bill.tax.is_included else ""
+    return [(f"{tax_text(bill.tax.rate)}{included}", money_text(bill.tax_cents, currency))]
 
 
 def _fees(price: Price) -> list[PriceComponent]:
@@ -90,14 +102,14 @@ def _fee_row(fee: PriceComponent, currency: str) -> tuple[str, str]:
     return (name if fee.kind == ComponentKind.PER_UNIT else fee.title, amount)
 
 
-def _later_sentences(price: Price, *, bills_usage: bool) -> list[str]:
+def _later_sentences(price: Price, bill: FirstBill, *, bills_usage: bool) -> list[str]:
     """Say what is paid after today, and when."""
     sentences = []
     fees = _fees(price)
     if fees:
         sentences.append(_renewal_sentence(fees))
-        if not due_today_cents(price):
-            first = money_text(first_fees_cents(price), price.currency)
+        if not due_today_cents(price, bill):
+            first = money_text(bill.total_cents, price.currency)
             sentences.append(
                 f"{first} is too little to charge by itself: it is invoiced, and nothing is charged for it now."
             )
@@ -118,10 +130,10 @@ def _renewal_sentence(fees: Sequence[PriceComponent]) -> str:
     return f"{renews} {' and '.join(fee.title for fee in once)}: paid once." if once else renews
 
 
-def _consent(price: Price) -> str:
+def _consent(price: Price, due_cents: int) -> str:
     if not needs_card(price):
         return "No card is needed."
-    if due_today_cents(price):
+    if due_cents:
         return "Your card is charged once today, and kept for what is due later."
     return "Your card is kept for what is due later. Nothing is charged today."
 

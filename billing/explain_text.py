@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from billing.explanations import PaidByGrant, Working
 from billing.lines import credit_words
 from billing.models import InvoiceLine, LineType
-from billing.services.explain import Explanation, MoneyCredit
+from billing.services.explain import AddedShare, Explanation, MoneyCredit
 from billing.services.recompute import CountedUsage, Recomputed
 from credits.models import TopUpPack
 from plans.charge_words import metered_unit
@@ -210,11 +210,20 @@ class _Text:
                 f"The other lines come to {self._money(self._it.others_cents)}. An invoice is never below zero, so "
                 f"{self._money(line.amount_cents)} is kept as credit for later ones."
             ]
+        if self._it.added is not None:
+            return [self._added(self._it.added)]
         if line.unit_amount_cents is None:
             return []
         total = self._money(self._it.amount_cents)
         told = [f"{number_text(line.quantity)} × {self._money(line.unit_amount_cents)} = {total}."]
         return told if line.pack is None else [*told, self._bought(line.pack)]
+
+    def _added(self, share: AddedShare) -> str:
+        return (
+            f"For the whole period {share.added.from_quantity} cost {self._money(share.before_cents)} and "
+            f"{share.added.to_quantity} cost {self._money(share.after_cents)}. For {share.days} of its {share.of_days} "
+            f"days the difference is {self._money(self._it.amount_cents)}."
+        )
 
     def _bought(self, pack: TopUpPack) -> str:
         with_money = pack.definition.currency

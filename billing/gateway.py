@@ -20,6 +20,7 @@ from djstripe import models as mirrored
 from billing.exchange import (
     CHECKOUT_ID,
     INVOICE_ID,
+    INVOICE_REVISION,
     Card,
     ChargeToMake,
     CustomerToSend,
@@ -28,6 +29,7 @@ from billing.exchange import (
     IntentProgress,
     IntentToOpen,
     InvoiceToSend,
+    InvoiceToVoid,
     LineToSend,
     Paid,
 )
@@ -318,6 +320,7 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
     would differ from ours; then nothing is finalized.
     """
     with _errors_in_our_words():
+        key = _revision_key(invoice)
         sent = _find_invoice(invoice, stripe_customer) if invoice.retried else None
         if sent is None:
             sent = stripe.Invoice.create(
@@ -327,8 +330,12 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
                 collection_method="charge_automatically",
                 pending_invoice_items_behavior="exclude",
                 description=invoice.number,
-                metadata={INVOICE_ID: invoice.id, "candela_number": invoice.number},
-                **_call(f"{invoice.id}-create"),
+                metadata={
+                    INVOICE_ID: invoice.id,
+                    INVOICE_REVISION: str(invoice.revision),
+                    "candela_number": invoice.number,
+                },
+                **_call(f"{key}-create"),
             )
         if sent.status == "draft":
             _send_lines(invoice, sent.id, stripe_customer)
@@ -336,21 +343,47 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
             total = to_stripe(invoice.total_cents, invoice.currency)
             if sent.total != total:
                 raise StripeRefused(f"Stripe's total is {sent.total}, ours is {total}; not finalized.")
-            sent = stripe.Invoice.finalize_invoice(sent.id, auto_advance=False, **_call(f"{invoice.id}-finalize"))
+            sent = stripe.Invoice.finalize_invoice(sent.id, auto_advance=False, **_call(f"{key}-finalize"))
         if invoice.payment_intent and sent.status == "open":
             sent = stripe.Invoice.attach_payment(
-                sent.id, payment_intent=invoice.payment_intent, **_call(f"{invoice.id}-attach")
+                sent.id, payment_intent=invoice.payment_intent, **_call(f"{key}-attach")
             )
     _mirror(mirrored.Invoice, sent)
     return sent.id
 
 
-def _find_invoice(invoice: InvoiceToSend, stripe_customer: str) -> stripe.Invoice | None:
-    """Look an invoice of ours up at Stripe, by our id in its metadata."""
+def _revision_key(invoice: InvoiceToSend | InvoiceToVoid) -> str:
+    return f"{invoice.id}-r{invoice.revision}" if invoice.revision else invoice.id
+
+
+def _find_invoice(invoice: InvoiceToSend | InvoiceToVoid, stripe_customer: str) -> stripe.Invoice | None:
+    """Look a revision of an invoice of ours up at Stripe, by our id in its metadata."""
     candidates = stripe.Invoice.list(customer=stripe_customer, limit=OPEN_PAGE, **_call())
     for candidate in candidates.auto_paging_iter():
-        if _our_id(candidate, INVOICE_ID) == invoice.id:
+        revision = _our_id(candidate, INVOICE_REVISION) or "0"
+        if (_our_id(candidate, INVOICE_ID), revision) == (invoice.id, str(invoice.revision)):
             return candidate
+    return None
+
+
+def void_invoice(invoice: InvoiceToVoid) -> Paid | None:
+    """Make sure that nobody can pay a revision of an invoice at Stripe, whether it got there or not. Return what was
+    paid where somebody was faster."""
+    with _errors_in_our_words():
+        if invoice.stripe_invoice_id:
+            there: stripe.Invoice | None = stripe.Invoice.retrieve(invoice.stripe_invoice_id, **_call())
+        else:
+            there = _find_invoice(invoice, invoice.stripe_customer) if invoice.stripe_customer else None
+        if there is None:
+            return None
+        if there.status == "paid":
+            return _paid(there)
+        if there.status == "draft":
+            stripe.Invoice.delete(there.id, **_call())
+            return None
+        if there.status != "void":
+            there = stripe.Invoice.void_invoice(there.id, **_call(f"{_revision_key(invoice)}-void"))
+    _mirror(mirrored.Invoice, there)
     return None
 
 
@@ -368,7 +401,7 @@ def _send_lines(invoice: InvoiceToSend, stripe_invoice: str, stripe_customer: st
                 description=line.description,
                 metadata={LINE_ID: line.id},
                 **_amount(line, invoice.currency),
-                **_call(line.id),
+                **_call(f"{line.id}-r{invoice.revision}" if invoice.revision else line.id),
             )
 
 

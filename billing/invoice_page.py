@@ -8,10 +8,23 @@ from zoneinfo import ZoneInfo
 from babel import Locale
 
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text, unit_of
-from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType, Payment, PaymentMethod, PaymentStatus
+from billing.models import (
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+    LineType,
+    Payment,
+    PaymentMethod,
+    PaymentStatus,
+    TaxMethod,
+    TaxRegistration,
+)
 from billing.services.explain import Explanation
 from billing.stripe_amounts import is_chargeable
-from plans.models import Customer
+from billing.tax import tax_text
+from billing.tax_areas import area_of
+from billing.tax_lines import tax_sums
+from plans.models import Customer, Merchant
 from plans.money import exactly
 from plans.page_words import counted_text, day_text, moment_text, number_text, period_text, usage_name
 from plans.pricing import OF_AMOUNTS
@@ -60,16 +73,31 @@ class InvoiceSheet:
     tone: str
     state: list[str]
     facts: list[tuple[str, str]]
+    seller: list[str]
     buyer: list[str]
     lines: list[SheetLine]
     sums: list[tuple[str, str]]
+    tax_note: str
     payments: list[tuple[str, str]]
     explanations: list[str]
     zone: str
 
 
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """Who sends the bill, with the places where he is registered for tax."""
+
+    merchant: Merchant
+    registrations: Sequence[TaxRegistration] = ()
+
+
 def invoice_sheet(
-    invoice: Invoice, *, explained: Sequence[Explanation], payments: Sequence[Payment], zone: ZoneInfo
+    invoice: Invoice,
+    *,
+    seller: Seller,
+    explained: Sequence[Explanation],
+    payments: Sequence[Payment],
+    zone: ZoneInfo,
 ) -> InvoiceSheet:
     """Put a bill with its explained lines into words, its days in `zone`.
 
@@ -80,16 +108,18 @@ def invoice_sheet(
     how = how_computed(explained, zone)
     is_draft = invoice.status == InvoiceStatus.DRAFT
     paid_cents = _paid_cents(payments)
-    due_cents = 0 if invoice.status == InvoiceStatus.VOID else invoice.total_cents - paid_cents
+    due_cents = invoice.open_cents
     return InvoiceSheet(
         title=f"Invoice {invoice.number}" if invoice.number else "Draft invoice",
         amount="" if is_draft else money_text(invoice.total_cents, invoice.currency),
         tone="danger" if _failure(payments, zone) else _TONES.get(invoice.status, "info"),
         state=_state(invoice, payments, due_cents, zone),
         facts=_facts(invoice, zone),
+        seller=seller_lines(seller, invoice),
         buyer=buyer_lines(invoice.customer),
         lines=[_sheet_line(line, how.get(line.pk), zone) for line in lines],
-        sums=[] if is_draft else _sums(invoice),
+        sums=[] if is_draft else sums_with_tax(invoice, lines),
+        tax_note="" if is_draft else tax_note(invoice),
         payments=[]
         if is_draft
         else [
@@ -119,6 +149,8 @@ def _state(invoice: Invoice, payments: Sequence[Payment], due_cents: int, zone: 
             return [_paid_sentence(invoice, payments, zone)]
         case InvoiceStatus.VOID:
             return ["Void. This invoice was withdrawn; there is nothing to pay for it."]
+        case InvoiceStatus.CARRIED if invoice.carried_into is not None:
+            return [f"Carried. What was open is on invoice {invoice.carried_into.number}."]
         case InvoiceStatus.UNCOLLECTIBLE:
             return [f"Written off. {due} of it was not paid.", *_failure(payments, zone)]
         case InvoiceStatus.UNPAID:
@@ -167,22 +199,56 @@ def _facts(invoice: Invoice, zone: ZoneInfo) -> list[tuple[str, str]]:
     return facts
 
 
+def find_seller() -> Seller:
+    """Read who sends the bills."""
+    return Seller(Merchant.objects.get(), list(TaxRegistration.objects.filter(is_active=True).order_by("pk")))
+
+
+def seller_lines(seller: Seller, invoice: Invoice) -> list[str]:
+    """Write who sends a bill, as on a letter, with the tax numbers that are for it; what is not known is left out. The
+    e-mail address is no part of it: it is linked."""
+    merchant = seller.merchant
+    address = _address_lines(
+        merchant.address_line1,
+        merchant.address_line2,
+        (merchant.postal_code, merchant.city, merchant.state_province),
+        merchant.country,
+    )
+    tax_id = f"Tax ID {merchant.tax_id}" if merchant.tax_id else ""
+    numbers = [f"{one.tax_type} {one.registration_number}" for one in _registered_for(seller, invoice)]
+    name = merchant.legal_name or merchant.display_name or str(merchant)
+    return list(dict.fromkeys(line for line in [name, *address, tax_id, *numbers] if line))
+
+
+def _registered_for(seller: Seller, invoice: Invoice) -> list[TaxRegistration]:
+    """The registrations where an invoice is taxed: in the same country, and if they are a state's, in that state."""
+    area = area_of(invoice.tax_jurisdiction)
+    return [one for one in seller.registrations if one.area and (area == one.area or area.startswith(f"{one.area}-"))]
+
+
 def buyer_lines(customer: Customer) -> list[str]:
     """Write who pays, as on a letter; what is not known is left out."""
-    country = Locale("en").territories.get(customer.billing_country, customer.billing_country)
-    town = " ".join(part for part in (customer.billing_postal_code, customer.billing_city) if part)
-    tax_id = f"Tax ID {customer.tax_id}" if customer.tax_id else ""
-    lines = [
-        customer.business_name,
-        customer.name,
+    address = _address_lines(
         customer.billing_address_line1,
         customer.billing_address_line2,
-        ", ".join(part for part in (town, customer.billing_state_province) if part),
-        country,
-        customer.email,
-        tax_id,
-    ]
+        (customer.billing_postal_code, customer.billing_city, customer.billing_state_province),
+        customer.billing_country,
+    )
+    tax_id = f"Tax ID {customer.tax_id}" if customer.tax_id else ""
+    lines = [customer.business_name, customer.name, *address, customer.email, tax_id]
     return list(dict.fromkeys(line for line in lines if line))
+
+
+def _address_lines(line1: str, line2: str, place: tuple[str, str, str], country: str) -> list[str]:
+    """An address; `place` is postal code, city and state, and the country a code."""
+    postal_code, city, state = place
+    town = " ".join(part for part in (postal_code, city) if part)
+    return [
+        line1,
+        line2,
+        ", ".join(part for part in (town, state) if part),
+        Locale("en").territories.get(country, country),
+    ]
 
 
 def _sheet_line(line: InvoiceLine, how: HowComputed | None, zone: ZoneInfo) -> SheetLine:
@@ -200,10 +266,30 @@ def _sheet_line(line: InvoiceLine, how: HowComputed | None, zone: ZoneInfo) -> S
     )
 
 
-def _sums(invoice: Invoice) -> list[tuple[str, str]]:
-    tax = [("Tax", invoice.tax_cents)] if invoice.tax_cents else []
-    sums = [("Subtotal", invoice.subtotal_cents), *tax, ("Total", invoice.total_cents)]
-    return [(name, money_text(cents, invoice.currency)) for name, cents in sums]
+def sums_with_tax(invoice: Invoice, lines: Iterable[InvoiceLine]) -> list[tuple[str, str]]:
+    """The sums of a bill: net, the tax at each rate with what it is computed of, and what is to be paid."""
+    currency = invoice.currency
+    taxes = [
+        (f"{tax_text(tax.rate)} on {money_text(tax.net_cents, currency)}", tax.tax_cents)
+        for tax in tax_sums(invoice, lines)
+    ]
+    if not taxes and invoice.tax_cents:
+        taxes = [("Tax", invoice.tax_cents)]
+    net = "Subtotal without tax" if taxes and invoice.prices_include_tax else "Subtotal"
+    sums = [(net, invoice.subtotal_cents), *taxes, ("Total", invoice.total_cents)]
+    return [(name, money_text(cents, currency)) for name, cents in sums]
+
+
+def tax_note(invoice: Invoice) -> str:
+    """Say which tax it is, or why there is none; empty where the seller charges none at all."""
+    if invoice.tax_method == TaxMethod.EXEMPT:
+        reason = invoice.tax_exemption_reason.rstrip(".")
+        return f"No tax is charged: {reason}." if reason else "No tax is charged: the customer is exempt."
+    if not invoice.tax_cents:
+        return ""
+    named = ", ".join(part for part in (invoice.tax_name, invoice.tax_jurisdiction) if part)
+    included = "The amounts of the lines include the tax." if invoice.prices_include_tax else ""
+    return " ".join(part for part in (f"Tax: {named}." if named else "", included) if part)
 
 
 def _explanations(lines: Sequence[InvoiceLine], currency: str) -> list[str]:

@@ -19,19 +19,30 @@ from billing.exchange import ChargeToMake, Paid
 from billing.models import Invoice
 from billing.services import checkout as checkout_rules
 from billing.services import close_periods as closing
-from billing.services import collect, finalize, inbox, late_usage, months, send
+from billing.services import (
+    collect,
+    finalize,
+    inbox,
+    late_invoices,
+    late_usage,
+    months,
+    scheduled_changes,
+    send,
+    stripe_voids,
+)
 from billing.services.park import park_customer, work_in_halves
 from credits.models import CalendarMonth, SubscriptionCredit
 from credits.services import refill as refilling
 from credits.services.settle_months import begin_months
 from metering.services.attribute_events import attribute_events
 from metering.services.build_metrics import build_next_slice
-from plans.models import Subscription, SubscriptionPeriod
+from plans.models import ScheduledChange, Subscription, SubscriptionPeriod
 
 logger = logging.getLogger(__name__)
 
-# A scheduled sweep of Stripe's stops by itself before the task's time-out, and the next one goes on where it stopped.
-SECONDS_PER_RUN = 200
+# A scheduled sweep of Stripe's stops by itself before the task's time-out, also where a task runs two of them, and the
+# next one goes on where it stopped.
+SECONDS_PER_RUN = 120
 # The sweeps of the books go on after it; what is left is counted by the next ones.
 SECONDS_OF_COUNTING = 30
 KeepGoing = Callable[[], bool]
@@ -116,6 +127,16 @@ def close(at: datetime) -> Swept:
     )
 
 
+def apply_scheduled_changes(at: datetime) -> Swept:
+    """Change or end subscriptions for which that was scheduled, until nothing is due."""
+    return _in_chunks(
+        find=lambda: scheduled_changes.due_changes(at),
+        work=lambda keys: scheduled_changes.apply_changes(changes=keys, at=at),
+        customer_of=lambda key: ScheduledChange.objects.values_list("subscription__customer_id", flat=True).get(pk=key),
+        at=at,
+    )
+
+
 def finalize_drafts(at: datetime) -> Swept:
     """Finalize drafts whose grace time is over, in order of their closing, until none is left."""
     return _in_chunks(
@@ -143,7 +164,7 @@ def look_for_late_usage(at: datetime) -> Swept:
     is left."""
     swept = _in_chunks(
         find=lambda: late_usage.windows_to_close(at),
-        work=lambda keys: late_usage.close_windows(periods=keys, at=at),
+        work=lambda keys: late_invoices.close_windows(periods=keys, at=at),
         customer_of=lambda key: SubscriptionPeriod.objects.values_list("customer_id", flat=True).get(pk=key),
         at=at,
     )
@@ -201,7 +222,30 @@ def send_invoices(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
             send.record_send_failure(invoice=invoice.id, error=str(error), at=at)
             swept.fail(f"{invoice.number}: {error}")
         else:
-            send.record_sent(invoice=invoice.id, stripe_invoice_id=stripe_invoice, at=at)
+            send.record_sent(invoice=invoice.id, stripe_invoice_id=stripe_invoice, at=at, revision=invoice.revision)
+            swept.done += 1
+    return swept
+
+
+def void_invoices(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
+    """Make invoices void at Stripe that nobody is to pay there any more, until none is left or Stripe cannot be
+    reached. One that somebody paid all the same is booked."""
+    swept, clock = Swept(), SweepClock(at)
+    while keep_going() and (invoice := stripe_voids.claim_invoice_to_void(at=at, now=clock.now())) is not None:
+        try:
+            paid = gateway.void_invoice(invoice)
+            if paid is not None:
+                collect.record_payment(invoice=invoice.id, paid=paid, at=at)
+        except gateway.StripeUnavailable as error:
+            stripe_voids.record_void_failure(voided=invoice, error=str(error), at=at)
+            swept.unavailable = str(error)
+            break
+        except (gateway.StripeRefused, gateway.CardDeclined, collect.AmountMismatch) as error:
+            logger.error("invoice %s could not be made void at Stripe: %s", invoice.id, error)
+            stripe_voids.record_void_failure(voided=invoice, error=str(error), at=at)
+            swept.fail(f"{invoice.id}: {error}")
+        else:
+            stripe_voids.record_voided(voided=invoice, at=at)
             swept.done += 1
     return swept
 
@@ -281,6 +325,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "attribute": attribute,
     "count": count,
     "refill": refill,
+    "scheduled changes": apply_scheduled_changes,
     "close": close,
     "finalize": finalize_drafts,
     "months": settle_months,
@@ -288,6 +333,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "checkout": go_on_with_checkouts,
+    "void": void_invoices,
     "send": send_invoices,
     "collect": collect_invoices,
     "inbox": work_off_inbox,
@@ -295,14 +341,15 @@ STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
 
 
 def sweep_books() -> dict[str, int]:
-    """Attribute, count, refill, close, finalize, settle months and look for late usage as far as it is due; scheduled
-    every minute."""
+    """Attribute, count, refill, change, close, finalize, settle months and look for late usage as far as it is due;
+    scheduled every minute."""
     return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items()}
 
 
 def sweep_send() -> dict[str, int]:
-    """Send invoices to Stripe; scheduled every minute, apart from the others, so that none waits for another."""
-    return _run_for_a_while("send")
+    """Make invoices void at Stripe and send others there; scheduled every minute, apart from the other sweeps, so that
+    none waits for another."""
+    return _run_for_a_while("void") | _run_for_a_while("send")
 
 
 def sweep_collect() -> dict[str, int]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
-from billing.services.late_usage import bill_with_next_invoice
+from billing.services.late_invoices import bill_found
 from credits.services.late_usage import LateUsage, look_again, periods_to_look_at
 from plans.admin.pages import CappedPaginator, FactsAdmin, PageList, amount, in_column, link, moment, units
 from plans.models import SubscriptionPeriod
@@ -93,7 +93,7 @@ class LateUsageAdmin(FactsAdmin):
         """Ask, and then let the next invoices of their subscriptions bill what the chosen periods differ by."""
         if "confirmed" not in request.POST:
             return self._ask(request, queryset)
-        differences = bill_with_next_invoice(periods=queryset, at=timezone.now())
+        differences = bill_found(periods=queryset, at=timezone.now())
         for difference in differences:
             self.log_change(request, difference.period, "Late usage billed with the next invoice.")
         self.message_user(

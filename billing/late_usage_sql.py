@@ -65,13 +65,20 @@ FOUND_IS_BILLED_ONCE = """
     SELECT format('difference %%s of period %%s comes to %%s and is %%s, but its line has %%s', difference.number,
             difference.period_id, net_cents, CASE WHEN billed_at IS NULL THEN 'not billed' ELSE 'billed' END,
             COALESCE(line.amount_cents::text, 'no amount: there is none')),
-        CASE WHEN billed_at IS NULL THEN line.id IS NOT NULL
-            ELSE net_cents <> COALESCE(line.amount_cents, 0)
-                OR line.id IS NOT NULL AND (line.period_id, invoice.subscription_id)
-                    IS DISTINCT FROM (difference.period_id, period.subscription_id) END
+        CASE WHEN billed_at IS NULL THEN COALESCE(line.id, credited.id, kept.id) IS NOT NULL
+            ELSE net_cents <> COALESCE(line.amount_cents, 0) - COALESCE(credited.amount_cents, 0)
+                    - COALESCE(kept.initial_amount, 0)
+                OR line.id IS NOT NULL AND (line.period_id, billed.stable_subscription_id)
+                    IS DISTINCT FROM (difference.period_id, sold.stable_subscription_id) END
     FROM credits_usagedifference difference
     JOIN plans_subscriptionperiod period ON period.id = difference.period_id
+    -- A version that a change ended is billed with the one that followed.
+    JOIN plans_subscription sold ON sold.id = period.subscription_id
     LEFT JOIN billing_invoiceline line ON line.difference_id = difference.id
     LEFT JOIN billing_invoice invoice ON invoice.id = line.invoice_id
+    LEFT JOIN plans_subscription billed ON billed.id = invoice.subscription_id
+    LEFT JOIN billing_creditnoteline credited ON credited.difference_id = difference.id
+    LEFT JOIN credits_creditgrant kept ON kept.customer_id = difference.customer_id
+        AND kept.reference_code = 'difference:' || difference.id
     ORDER BY difference.id
 """

@@ -10,10 +10,11 @@ from billing.models import Invoice, InvoiceLine, LineType
 from credits.models import CreditGrant, UsageDifference
 from credits.rating import RatedUsage, rate
 from credits.services.settle import SettledUsage
-from plans.models import ComponentKind, PriceComponent, SubscriptionPeriod
-from plans.money import grouped_number
+from plans.models import AddedUnits, ComponentKind, PriceComponent, SubscriptionPeriod
+from plans.money import grouped_number, round_cents
 from plans.periods import local_day
 from plans.pricing import Charge
+from plans.services.parts import charge_of, is_charged, is_part, share_from, share_of
 from plans.services.time_zone import billing_zone
 
 _ONE = Decimal(1)
@@ -34,26 +35,27 @@ def lines_of(invoice: Invoice, billed: BilledPeriod, grants: Mapping[int, Credit
 
     Together the lines of a metered period come to its rated net. What no component prices makes no line.
     """
-    component = billed.period.item.component
-    if component is None:
+    period = billed.period
+    component = period.item.component
+    if component is None or not is_charged(period):
         return []
     if component.kind == ComponentKind.FIXED:
-        return _fee_lines(invoice, billed.period, component)
+        return _fee_lines(invoice, period, component)
     if component.kind == ComponentKind.PER_UNIT:
         assert billed.quantity is not None
-        rated = rate_quantity(component, billed.quantity, currency=invoice.currency)
-        return _rated_lines(LineType.PER_UNIT, component, rated, grants, _in_advance(invoice, billed.period, component))
+        return _quantity_lines(invoice, period, component, billed.quantity)
     assert billed.usage is not None
-    rated = rate_usage(component, billed.usage, grants, currency=invoice.currency)
-    return _rated_lines(LineType.USAGE, component, rated, grants, _in_arrears(invoice, billed.period, component))
+    rated = rate_usage(period, billed.usage, grants, currency=invoice.currency)
+    common = _in_arrears(invoice, period, component)
+    return _rated_lines(LineType.USAGE, component, charge_of(period, invoice.currency), rated, grants, common)
 
 
 def rate_usage(
-    component: PriceComponent, usage: SettledUsage, grants: Mapping[int, CreditGrant], *, currency: str
+    period: SubscriptionPeriod, usage: SettledUsage, grants: Mapping[int, CreditGrant], *, currency: str
 ) -> RatedUsage:
     """Price the usage of a period by its component; grants whose definition is not shown on bills get no line."""
     return rate(
-        component.charge(currency),
+        charge_of(period, currency),
         used=usage.used,
         included=usage.included,
         free=usage.free,
@@ -63,12 +65,41 @@ def rate_usage(
     )
 
 
-def rate_quantity(component: PriceComponent, quantity: int, *, currency: str) -> RatedUsage:
+def rate_quantity(component: PriceComponent, quantity: Decimal | int, *, currency: str) -> RatedUsage:
     """Price units billed in advance, such as seats. No usage credit pays for them."""
     charge = component.charge(currency)
     units = Decimal(quantity)
     included = min(units, charge.included_metered_units)
     return rate(charge, used=units, included=included, by_grant={}, hidden=set())
+
+
+def added_units_line(invoice: Invoice, added: AddedUnits) -> InvoiceLine:
+    """Make the line of units that were added within a period: the share of its days that is left then, of what they add
+    to the price. Never below 0: where many units cost less than a few, an added one gives nothing back. The period's
+    item, component and price must be loaded."""
+    period = added.period
+    component = period.item.component
+    assert component is not None
+    return InvoiceLine(
+        type=LineType.PER_UNIT,
+        effective_at=added.effective_at,
+        description=f"{component.title}: {added.units} added, {_days_left_text(added, year_of=invoice.closes_at)}",
+        quantity=Decimal(added.units),
+        amount_cents=added_cents(added, currency=invoice.currency),
+        **_in_advance(invoice, period, component) | {"billing_period_start_at": added.needed_at},
+    )
+
+
+def added_cents(added: AddedUnits, *, currency: str) -> int:
+    """What units that were added within a period cost, in minor units. The period's item, component and price must be
+    loaded."""
+    component = added.period.item.component
+    assert component is not None
+    before, after = (
+        rate_quantity(component, quantity, currency=currency).unrounded_net
+        for quantity in (added.from_quantity, added.to_quantity)
+    )
+    return max(round_cents((after - before) * share_from(added.period, added.needed_at)), 0)
 
 
 def late_usage_line(invoice: Invoice, difference: UsageDifference) -> InvoiceLine:
@@ -83,9 +114,25 @@ def late_usage_line(invoice: Invoice, difference: UsageDifference) -> InvoiceLin
         difference=difference,
         description=f"Late usage, {days} ({component.title})",
         quantity=difference.usage,
-        unit_amount_cents=_unit_cost_of(difference, component.charge(invoice.currency)),
+        unit_amount_cents=_unit_cost_of(difference, charge_of(period, invoice.currency)),
         amount_cents=difference.net_cents,
         **_in_arrears(invoice, period, component),
+    )
+
+
+def brought_forward_line(invoice: Invoice, carried: Invoice) -> InvoiceLine:
+    """Make the line that takes along what is open of an invoice which was too little to be charged by itself."""
+    cents = carried.open_cents
+    return InvoiceLine(
+        invoice=invoice,
+        type=LineType.BROUGHT_FORWARD,
+        carried_invoice=carried,
+        description=f"Balance brought forward from {carried.number}",
+        quantity=_ONE,
+        unit_amount_cents=Decimal(cents),
+        amount_cents=cents,
+        billing_period_start_at=carried.period_start_at or carried.closes_at,
+        billing_period_end_at=carried.period_end_at or carried.closes_at,
     )
 
 
@@ -126,11 +173,21 @@ def _unit_cost_of(difference: UsageDifference, charge: Charge) -> Decimal | None
 
 
 def _days_text(period: SubscriptionPeriod, *, year_of: datetime) -> str:
-    """The local days of a period as people write them: 1–31 May, 15 May – 14 June; with the year where it is another
-    one than `year_of`'s."""
+    """The local days of a period as people write them; see _stretch_text."""
+    return _stretch_text(period.start_at, period.end_at, year_of)
+
+
+def _days_left_text(added: AddedUnits, *, year_of: datetime) -> str:
+    """The local days of a period that units were added for."""
+    return _stretch_text(added.needed_at, added.period.end_at, year_of)
+
+
+def _stretch_text(start_at: datetime, end_at: datetime, year_of: datetime) -> str:
+    """Local days as people write them: 1–31 May, 15 May – 14 June; with the year where it is another one than
+    `year_of`'s."""
     zone = billing_zone()
-    first = local_day(period.start_at, zone)
-    last = max(local_day(period.end_at - timedelta(microseconds=1), zone), first)
+    first = local_day(start_at, zone)
+    last = max(local_day(end_at - timedelta(microseconds=1), zone), first)
     year = local_day(year_of, zone).year
     if first == last:
         return _day_text(last, year)
@@ -144,9 +201,38 @@ def _day_text(day: date, year: int) -> str:
 
 
 def _fee_lines(invoice: Invoice, period: SubscriptionPeriod, component: PriceComponent) -> list[InvoiceLine]:
-    if not component.amount_cents:
+    cents = round_cents((component.amount_cents or 0) * share_of(period))
+    if not cents:
         return []
-    return [_one_of(LineType.FIXED, component.title, component.amount_cents, _in_advance(invoice, period, component))]
+    title = component.title + _note_of_part(invoice, period)
+    return [_one_of(LineType.FIXED, title, cents, _in_advance(invoice, period, component))]
+
+
+def _quantity_lines(
+    invoice: Invoice, period: SubscriptionPeriod, component: PriceComponent, quantity: int
+) -> list[InvoiceLine]:
+    """The lines of units billed in advance; for a part of a period one line, of its share of what the whole costs."""
+    common = _in_advance(invoice, period, component)
+    rated = rate_quantity(component, quantity, currency=invoice.currency)
+    if not is_part(period):
+        charge = component.charge(invoice.currency)
+        return _rated_lines(LineType.PER_UNIT, component, charge, rated, {}, common)
+    cents = round_cents(rated.unrounded_net * share_of(period))
+    if not cents:
+        return []
+    return [
+        InvoiceLine(
+            type=LineType.PER_UNIT,
+            description=component.title + _note_of_part(invoice, period),
+            quantity=Decimal(quantity),
+            amount_cents=cents,
+            **common,
+        )
+    ]
+
+
+def _note_of_part(invoice: Invoice, period: SubscriptionPeriod) -> str:
+    return f", {_days_text(period, year_of=invoice.closes_at)}" if is_part(period) else ""
 
 
 def _one_of(line_type: LineType, description: str, cents: int, common: Mapping[str, Any]) -> InvoiceLine:
@@ -163,12 +249,12 @@ def _one_of(line_type: LineType, description: str, cents: int, common: Mapping[s
 def _rated_lines(
     line_type: LineType,
     component: PriceComponent,
+    charge: Charge,
     rated: RatedUsage,
     grants: Mapping[int, CreditGrant],
     common: Mapping[str, Any],
 ) -> list[InvoiceLine]:
     """The line of all units, one per shown grant, and one where a minimum or maximum holds."""
-    charge = component.charge(common["invoice"].currency)
     unit_cost = charge.unit_cost_cents if charge.is_plain else None
     lines = []
     if rated.used > 0 or rated.line_cents:

@@ -5,10 +5,12 @@ from typing import Any
 
 from rest_framework import serializers
 
+from billing.credit_note_words import adjustment_body
 from billing.exchange import Intent
-from billing.models import Checkout, Invoice, InvoiceLine, Payment, PaymentMethod
+from billing.models import Checkout, CreditNote, Invoice, InvoiceLine, Payment, PaymentMethod
 from billing.models.invoices import InvoiceStatus
 from billing.models.payments import PaymentMethodStatus
+from billing.tax_words import invoice_tax_words, line_tax_words, tax_line_bodies
 from plans.serializers.fields import CountryCode, Email, OptionalText, Switch, Text
 
 
@@ -129,11 +131,11 @@ def invoice_body(invoice: Invoice, merchant_id: str) -> dict[str, Any]:
         "subtotalCents": invoice.subtotal_cents,
         "taxAmountCents": invoice.tax_cents,
         "totalAmountCents": invoice.total_cents,
-        "effectiveTaxRate": "0",
-        "taxJurisdiction": None,
-        "taxCalculationMethod": None,
+        **invoice_tax_words(invoice),
         "currency": invoice.currency,
-        "issueDate": invoice.finalized_at,
+        "creditedAmountCents": invoice.credited_cents,
+        "openAmountCents": invoice.open_cents,
+        "issueDate": invoice.issue_date or invoice.finalized_at,
         "dueDate": invoice.due_at,
         "paidDate": invoice.paid_at,
         "billingPeriodStart": invoice.period_start_at,
@@ -141,11 +143,13 @@ def invoice_body(invoice: Invoice, merchant_id: str) -> dict[str, Any]:
         "stripeInvoiceId": invoice.stripe_invoice_id,
         "pdfUrl": None,
         "hasPdf": False,
-        "taxLineItemDescriptions": [],
-        "notes": None,
+        "notes": invoice.notes or None,
         "documentType": "standard",
         "originalInvoiceId": None,
-        "cancellationOrCreditReason": None,
+        "replacesInvoiceId": invoice.replaces and invoice.replaces.public_id,
+        "carriedToInvoiceId": invoice.carried_into and invoice.carried_into.public_id,
+        "cancellationOrCreditReason": invoice.void_reason or None,
+        "voidedAt": invoice.voided_at,
         "createdAt": invoice.created_at,
         # One that is not stored has never changed.
         "updatedAt": invoice.updated_at or invoice.created_at,
@@ -156,8 +160,9 @@ def invoice_body(invoice: Invoice, merchant_id: str) -> dict[str, Any]:
 def whole_invoice_body(
     invoice: Invoice, lines: Sequence[InvoiceLine], payments: Sequence[Payment], merchant_id: str
 ) -> dict[str, Any]:
-    """Shape an invoice with its lines and payments."""
+    """Shape an invoice with its lines, one for the tax at each rate, and its payments."""
     subscription = invoice.subscription
+    taxes = tax_line_bodies(invoice, lines)
     return invoice_body(invoice, merchant_id) | {
         "customer": {
             "id": invoice.customer.public_id,
@@ -166,10 +171,16 @@ def whole_invoice_body(
         },
         "subscription": subscription
         and {"id": subscription.public_id, "stableSubscriptionId": subscription.stable_subscription_id},
-        "lineItems": [line_body(line) for line in lines],
+        "taxLineItemDescriptions": [tax["description"] for tax in taxes],
+        "lineItems": [*(line_body(line) for line in lines), *taxes],
         "payments": [payment_body(payment) for payment in payments],
-        "adjustmentInvoices": [],
+        "adjustmentInvoices": [adjustment_body(note) for note in _notes_of(invoice)],
     }
+
+
+def _notes_of(invoice: Invoice) -> Sequence[CreditNote]:
+    """The credit notes of an invoice; one that is not stored has none."""
+    return [] if invoice.pk is None else list(invoice.credit_notes.order_by("pk"))
 
 
 def line_body(line: InvoiceLine) -> dict[str, Any]:
@@ -187,7 +198,7 @@ def line_body(line: InvoiceLine) -> dict[str, Any]:
         "unitAmountCents": line.unit_amount_cents,
         "subtotalCents": line.amount_cents,
         "monetaryCreditCents": line.monetary_credit_cents,
-        "taxMetadata": None,
+        "taxMetadata": line_tax_words(line),
         "billingPeriodStart": line.billing_period_start_at,
         "billingPeriodEnd": line.billing_period_end_at,
         "usagePeriodStart": line.usage_period_start_at,

@@ -152,6 +152,7 @@ REST_FRAMEWORK = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
 
+INVOICE_ZERO_TOTALS = env.bool("INVOICE_ZERO_TOTALS", default=False)
 STRIPE_LIVE_MODE = env.bool("STRIPE_LIVE_MODE", default=False)
 STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
 STRIPE_PUBLIC_KEY = env.str("STRIPE_PUBLIC_KEY", default="")
@@ -206,6 +207,7 @@ UNFOLD: dict[str, Any] = {
                     ("Features", "toggle_on", "plans_feature"),
                     ("Metrics", "straighten", "plans_metric"),
                     ("Pricing tables", "view_column", "plans_pricingtable"),
+                    ("Enrollment rules", "how_to_reg", "plans_enrollmentrule"),
                 ],
                 "Usage": [("Events", "bolt", "metering_usageevent")],
                 "Credits": [

@@ -37,8 +37,9 @@ from credits.words import (
     movement_body,
 )
 from plans.listing import read_page
-from plans.models import Customer
+from plans.models import Customer, Feature
 from plans.query import boolean_parameter
+from plans.refusals import InvalidInput
 from plans.serializers.reading import read
 from plans.services.customers import find_customer
 from plans.services.features import find_feature
@@ -120,9 +121,16 @@ def _links(body: dict[str, Any]) -> dict[str, Any]:
     if "priceId" in body:
         links["price"] = find_price(body["priceId"]) if body["priceId"] else None
     if "featureId" in body or "featureSlug" in body:
-        feature = body.get("featureId") or body.get("featureSlug")
-        links["feature"] = find_feature(feature) if feature else None
+        links["feature"] = _feature(body)
     return links
+
+
+def _feature(body: dict[str, Any]) -> Feature | None:
+    """The feature that a body names by its id, its slug, or both; they must be of the same one."""
+    named = [find_feature(body[field]) for field in ("featureId", "featureSlug") if body.get(field)]
+    if len({feature.pk for feature in named}) > 1:
+        raise InvalidInput.at("featureSlug", "names another feature than featureId. Send one of them.")
+    return named[0] if named else None
 
 
 def _definition_answer(definition: CreditDefinition) -> Response:

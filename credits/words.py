@@ -42,6 +42,7 @@ class DefinitionTerms(serializers.Serializer):
     refillRrule = OptionalText(max_length=200)
     renewOnBilling = Switch(required=False)
     rollover = RolloverTerms(**_OPTIONAL)
+    perSeat = Switch(required=False)
     currency = CurrencyCode()
     billingVisible = Switch(required=False)
     billingDescription = OptionalText(max_length=200)
@@ -101,6 +102,7 @@ _FIELDS = {
     "expiryDays": "expiry_days",
     "refillRrule": "refill_rrule",
     "renewOnBilling": "renew_on_billing",
+    "perSeat": "per_seat",
     "currency": "currency",
     "billingVisible": "billing_visible",
     "billingDescription": "billing_description",
@@ -198,6 +200,7 @@ def definition_body(definition: CreditDefinition, merchant_id: str) -> dict[str,
         "refillRrule": definition.refill_rrule or None,
         "renewOnBilling": definition.renew_on_billing,
         "rollover": rollover if definition.rolls_over else None,
+        "perSeat": definition.per_seat,
         "billingVisible": definition.billing_visible,
         "billingDescription": definition.billing_description or None,
         "currency": definition.currency or None,

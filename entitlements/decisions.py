@@ -1,7 +1,7 @@
 """May this customer do this right now? The decision, from what was read. No clock, no database."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +16,10 @@ class SoldFeature:
     """A feature as a customer has it. `metrics` are those that measure it: the key and the public id of each.
 
     `value`, `overage` and `source` are those of the copy that was sold with a live subscription; without one `source`
-    is None. `quota` tells whether the plan version has a credit definition for a metric of it.
+    is None. `quota` tells whether the plan version has a credit definition for a metric of it, `sold_units` are the
+    units that a whole period of each metric includes by the plan's number, by the metrics' keys, and `is_suspended`
+    tells whether it was sold with a subscription that is paused or unpaid, so that nobody may use it, whatever grants
+    are left.
     """
 
     key: int
@@ -27,6 +30,8 @@ class SoldFeature:
     source: str | None
     metrics: tuple[tuple[int, str], ...]
     quota: bool
+    is_suspended: bool = False
+    sold_units: Mapping[int, Decimal] = field(default_factory=dict)
 
     @property
     def numeric_limit(self) -> Decimal | None:
@@ -81,7 +86,11 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
     number.
     """
     if feature.numeric_limit is not None and not feature.quota:
-        positions = [_limited(position, max(feature.numeric_limit, ZERO), at) for position in positions]
+        limit = max(feature.numeric_limit, ZERO)
+        positions = [
+            _limited(position, limit, at, sold=feature.sold_units.get(key))
+            for (key, _), position in zip(feature.metrics, positions, strict=True)
+        ]
     granted = [grant for position in positions for grant in position.active_grants(at)]
     sold = feature.source is not None
     source = "credits" if granted else feature.source or "default"
@@ -97,6 +106,8 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
         "usage": sum((units for _, units in usages), ZERO) if usages else None,
         "overage_allowed": sold and feature.overage == "allow",
     }
+    if feature.is_suspended:
+        return Decision(entitled=False, remaining=ZERO, **common)
     credit_info = _credit_info(positions, at) if granted or (sold and feature.quota) else None
     is_switch = isinstance(feature.value, bool) and not feature.quota
     if not positions or (sold and is_switch and not granted):
@@ -114,10 +125,16 @@ def decide(feature: SoldFeature, positions: Sequence[Position], at: datetime) ->
     )
 
 
-def _limited(position: Position, limit: Decimal, at: datetime) -> Position:
-    """The position as if the plan's feature gave `limit` units in the period at `at`."""
+def _limited(position: Position, limit: Decimal, at: datetime, *, sold: Decimal | None) -> Position:
+    """The position as if the plan's feature gave `limit` units in the period at `at`. Where that is a part of a turn,
+    with other units than the `sold` ones of a whole, it keeps them, and what the limit is above or below these comes
+    on top."""
     current = position.period_at(at)
-    if current is None or current.feature_units == limit:
+    if current is None:
+        return position
+    if sold is not None and current.feature_units != sold:
+        limit = max(current.feature_units + limit - sold, ZERO)
+    if current.feature_units == limit:
         return position
     return replace(
         position,

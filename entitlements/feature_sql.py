@@ -44,6 +44,8 @@ _ALL = f"""(
     )
 )"""
 
+# A feature is suspended while the only subscription that gives it is paused or unpaid.
+#
 # An override without a value of its own (JSON null) keeps the plan's. Whether a feature is capped is decided by what
 # was sold, so an ended or revoked grant never lifts a limit: by credits that came with the subscription, or that were
 # added later and have begun to grant; and until they would have ended by grants of credits that were taken off since.
@@ -59,10 +61,18 @@ FEATURE_COLUMNS = (
     "keys",
     "public_ids",
     "quota",
+    "suspended",
+    "sold_units",
 )
 _FEATURES = f"""
 SELECT asked.payer_key, asked.member_key, feature.id, feature.slug, feature.display_name, sold.value, sold.overage,
-    sold.source, metrics.keys, metrics.public_ids, metrics.quota
+    sold.source, metrics.keys, metrics.public_ids, metrics.quota, sold.source IS NULL AND EXISTS (
+        SELECT FROM plans_subscriptionfeature copy
+        JOIN plans_subscription subscription ON subscription.id = copy.subscription_id
+        WHERE copy.customer_id = asked.payer_key AND copy.feature_id = feature.id
+            AND subscription.ended_at IS NULL AND subscription.deleted_at IS NULL
+            AND subscription.status NOT IN ('active', 'past_due')
+    ) AS suspended, metrics.sold_units
 FROM asked
 LEFT JOIN plans_feature feature ON feature.deleted_at IS NULL AND {{which}}
 LEFT JOIN LATERAL (
@@ -81,6 +91,10 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT array_agg(metric.id ORDER BY metric.id) AS keys,
         array_agg(metric.public_id ORDER BY metric.id) AS public_ids,
+        array_agg((
+            SELECT item.feature_units FROM plans_subscriptionitem item
+            WHERE item.subscription_id = sold.subscription_id AND item.metric_id = metric.id
+        ) ORDER BY metric.id) AS sold_units,
         bool_or(EXISTS (
             SELECT FROM credits_subscriptioncredit credit
             JOIN credits_creditdefinition definition

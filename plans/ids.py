@@ -8,6 +8,7 @@ from django.db import models
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 LENGTH = 22
+_IDS = len(ALPHABET) ** LENGTH
 _SPACE = 1 << 128
 # An odd multiplier has an inverse modulo 2**128, so numbering and scrambling are one-to-one.
 _MULTIPLIER = 0x9E3779B97F4A7C15F39CC0605CEDC835
@@ -16,17 +17,20 @@ _INVERSE = pow(_MULTIPLIER, -1, _SPACE)
 
 def new_public_id(prefix: str) -> str:
     """Make a new random public id with 131 bits of randomness."""
-    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(LENGTH))
+    return prefix + _digits(secrets.randbelow(_IDS))
 
 
 def public_id_of(prefix: str, key: int) -> str:
     """Derive the public id of a row from its primary key, for tables too hot to store and index a second key."""
-    number = key * _MULTIPLIER % _SPACE
+    return prefix + _digits(key * _MULTIPLIER % _SPACE)
+
+
+def _digits(number: int) -> str:
     characters = []
     for _ in range(LENGTH):
         number, digit = divmod(number, len(ALPHABET))
         characters.append(ALPHABET[digit])
-    return prefix + "".join(reversed(characters))
+    return "".join(reversed(characters))
 
 
 def key_of(prefix: str, public_id: str) -> int | None:

@@ -41,6 +41,11 @@ def round_cents(amount: Decimal | Fraction) -> int:
     return rounded if numerator >= 0 else -rounded
 
 
+def round_share(cents: int, part: int, whole: int) -> int:
+    """Round the share `part / whole` of an amount of minor units, half away from zero: half of 5 is 3."""
+    return round_cents(Fraction(cents * part, whole))
+
+
 def written_exactly(amount: Fraction) -> Decimal:
     """Write an exact amount as a decimal; one that has no end is rounded half away from zero to 12 decimals."""
     with localcontext(EXACT) as context:

@@ -195,3 +195,12 @@ def boundary(clock: Clock, started_at: datetime, number: int, zone: ZoneInfo) ->
         return started_at.astimezone(UTC)
     counted_from = midnight_after(started_at, zone) if clock.frequency == DAILY else started_at
     return local_midnight(clock.after(local_day(counted_from, zone), number), zone)
+
+
+def turn_at(clock: Clock, started_at: datetime, at: datetime, zone: ZoneInfo) -> int:
+    """The number of the turn, of a clock that started at `started_at`, in which a later instant lies."""
+    longest = clock.approximate_days if clock.months is None else 31 * clock.months
+    number = max((at - started_at).days // longest - 1, 0)
+    while boundary(clock, started_at, number + 1, zone) <= at:
+        number += 1
+    return number

@@ -349,7 +349,7 @@ def _costs(charge: Charge) -> Iterator[Decimal]:
 
 def _decimals(number: Decimal) -> int:
     """How many decimals a number has; a trailing zero may count as one."""
-    exponent = number.as_tuple().exponent
+    exponent = Decimal(number).as_tuple().exponent
     assert isinstance(exponent, int)
     return max(-exponent, 0)
 

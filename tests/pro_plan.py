@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from billing.books import check_books
 from billing.models import Invoice
 from billing.services.close_periods import close_periods, due_subscriptions
 from billing.services.finalize import drafts_to_finalize, finalize
@@ -47,11 +48,13 @@ def make_pro_plan(
     frequency: str = "MONTHLY",
     base_frequency: str | None = None,
     currency: str = "USD",
+    beside: ProPlan | None = None,
     **definition: Any,
 ) -> ProPlan:
-    """Make the plan; None leaves out the base fee, the unit price (then the quota is a hard cap) or the quota."""
-    metric = MetricFactory()
-    feature = FeatureFactory(value="usage_based", metrics=[metric])
+    """Make the plan; None leaves out the base fee, the unit price (then the quota is a hard cap) or the quota. One
+    `beside` another has its metric and feature."""
+    metric = MetricFactory() if beside is None else beside.metric
+    feature = FeatureFactory(value="usage_based", metrics=[metric]) if beside is None else beside.feature
     plan = PlanFactory()
     PlanFeatureFactory(plan=plan, feature=feature)
     price = PriceFactory(plan=plan, fee=None, currency=currency)
@@ -131,3 +134,8 @@ def bills(customer: Customer) -> list[tuple[str, int, list[tuple[str, Decimal, i
         )
         for invoice in Invoice.objects.filter(customer=customer).order_by("closes_at", "pk")
     ]
+
+
+def assert_books_add_up(at: datetime) -> None:
+    """Run every check of the books, and show what breaks one."""
+    assert [(finding.invariant, finding.offenders) for finding in check_books(at=at) if finding.offenders] == []

@@ -5,10 +5,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing.api.invoices import InvoiceNotFound
 from billing.explain_words import explanation_body
 from billing.models import Invoice
 from billing.services.explain import explain_line
+from billing.services.hold_invoice import InvoiceNotFound
 from plans.services.time_zone import billing_zone
 
 

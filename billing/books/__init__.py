@@ -8,6 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from billing.books.credit_notes import (
+    credit_note_numbers_have_no_gaps,
+    credit_notes_equal_their_lines,
+    credit_notes_fit_their_invoices,
+    credited_money_went_back,
+    refunds_fit_their_payments,
+)
 from billing.books.credits import grants_equal_their_transactions, transactions_belong_to_their_grants_customer
 from billing.books.invoices import (
     invoice_numbers_have_no_gaps,
@@ -36,7 +43,14 @@ from billing.books.settled import (
     settled_usage_is_included_credited_or_charged,
 )
 from billing.books.statements import Outcome
+from billing.books.tax import tax_is_that_of_its_lines
+from billing.books.units import added_units_are_billed_once, added_units_follow_each_other
 from billing.books.usage import usage_days_equal_their_events
+from billing.books.voids import (
+    carried_balances_are_taken_along_once,
+    replacements_repeat_what_is_void,
+    voided_money_went_back,
+)
 
 Invariant = Callable[[datetime], Outcome]
 
@@ -64,7 +78,10 @@ INVARIANTS: Mapping[str, Invariant] = {
     "periods are settled in order": periods_are_settled_in_order,
     "a settled month burned what it credited": settled_months_burned_what_they_credited,
     "months are settled in order": months_are_settled_in_order,
+    "units that were added are billed once": added_units_are_billed_once,
+    "units that were added follow each other": added_units_follow_each_other,
     "an invoice is the sum of its lines": invoices_equal_their_lines,
+    "tax is that of its lines": tax_is_that_of_its_lines,
     "only issued invoices have lines": only_issued_invoices_have_lines,
     "a close has one invoice": one_invoice_per_close,
     "periods of an item follow each other": periods_follow_each_other,
@@ -76,6 +93,14 @@ INVARIANTS: Mapping[str, Invariant] = {
     "what an invoice keeps is granted": kept_money_is_granted,
     "a bought pack is granted when it is paid": bought_packs_are_granted_when_paid,
     "a checkout comes to its end": checkouts_come_to_their_end,
+    "a credit note is the sum of its lines": credit_notes_equal_their_lines,
+    "credit notes do not exceed their invoice": credit_notes_fit_their_invoices,
+    "credit note numbers have no gaps": credit_note_numbers_have_no_gaps,
+    "what a credit note takes back went somewhere": credited_money_went_back,
+    "no payment is given back more than once": refunds_fit_their_payments,
+    "what a void invoice took is returned": voided_money_went_back,
+    "a replacement repeats what is void": replacements_repeat_what_is_void,
+    "a carried balance is on one later invoice": carried_balances_are_taken_along_once,
 }
 
 

@@ -13,6 +13,6 @@ def found_units_cost_their_price(at: datetime) -> Outcome:
 
 
 def found_usage_is_billed_once(at: datetime) -> Outcome:
-    """Compare each difference that was found of a settled period with the line that bills it, if it is billed. One that
-    comes to nothing may have no line."""
+    """Compare each difference that was found of a settled period with the line that bills it, or the credit note or
+    grant that gives it back, if it is billed. One that comes to nothing may have no line."""
     return compare(FOUND_IS_BILLED_ONCE, at)

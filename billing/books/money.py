@@ -26,7 +26,7 @@ def burned_money_is_on_an_invoice(at: datetime) -> Outcome:
             SELECT line.credit_transaction_id, line.amount_cents, line.grant_id, invoice.customer_id, invoice.currency,
                 invoice.number, invoice.public_id AS invoice
             FROM billing_invoiceline line JOIN billing_invoice invoice ON invoice.id = line.invoice_id
-            WHERE line.type = 'credit' AND line.period_id IS NULL
+            WHERE line.type = 'credit' AND line.period_id IS NULL AND invoice.kind <> 'manual'
         ) AS line ON line.credit_transaction_id = burned.id
         ORDER BY burned.id
         """,
@@ -42,7 +42,8 @@ def money_is_spread_over_lines(at: datetime) -> Outcome:
                 COALESCE(invoice.number, invoice.public_id), COALESCE(-taken, 0), paid),
             COALESCE(-taken, 0) <> paid
         FROM (
-            SELECT invoice_id, sum(amount_cents) FILTER (WHERE type = 'credit' AND period_id IS NULL) AS taken,
+            SELECT invoice_id,
+                sum(amount_cents) FILTER (WHERE type = 'credit' AND credit_transaction_id IS NOT NULL) AS taken,
                 sum(monetary_credit_cents) AS paid
             FROM billing_invoiceline GROUP BY 1
         ) AS line JOIN billing_invoice invoice ON invoice.id = line.invoice_id

@@ -6,8 +6,8 @@ from billing.books.statements import Outcome, compare
 
 
 def paid_invoices_have_their_payment(at: datetime) -> Outcome:
-    """Find paid invoices without exactly one successful payment of their total (a total of 0 needs none), and
-    payments of invoices that are not paid."""
+    """Find paid invoices without exactly one successful payment of their total, less what was credited before (0 needs
+    none). What was paid beyond that, or for an invoice that is not to be paid, is given back."""
     return compare(
         """
         WITH payment AS (
@@ -15,15 +15,23 @@ def paid_invoices_have_their_payment(at: datetime) -> Outcome:
                 bool_and(payment.currency = invoice.currency AND payment.customer_id = invoice.customer_id) AS fits
             FROM billing_payment payment JOIN billing_invoice invoice ON invoice.id = payment.invoice_id
             WHERE payment.status = 'succeeded' GROUP BY 1
+        ), credited AS (
+            SELECT invoice_id, sum(due_cents) AS cents FROM billing_creditnote GROUP BY 1
+        ), given_back AS (
+            SELECT payment.invoice_id, sum(refund.amount_cents) AS cents
+            FROM billing_refund refund JOIN billing_payment payment ON payment.id = refund.payment_id
+            WHERE refund.credit_note_id IS NULL GROUP BY 1
         )
         SELECT format('invoice %%s of %%s is %%s with %%s successful payments of %%s',
-                COALESCE(number, invoice.public_id), total_cents, status, COALESCE(payments, 0), COALESCE(cents, 0)),
-            CASE WHEN status = 'paid'
-                THEN NOT (total_cents = 0 AND payments IS NULL
-                    OR COALESCE(payments, 0) = 1 AND cents = total_cents AND fits)
-                ELSE status NOT IN ('void', 'uncollectible')
-            END
-        FROM billing_invoice invoice LEFT JOIN payment ON payment.invoice_id = invoice.id
+                COALESCE(number, invoice.public_id), total_cents, status, COALESCE(payments, 0),
+                COALESCE(payment.cents, 0)),
+            COALESCE(payments, 0) > 1 OR fits IS FALSE
+                OR CASE WHEN status = 'paid' THEN total_cents - COALESCE(credited.cents, 0) ELSE 0 END
+                    <> COALESCE(payment.cents, 0) - COALESCE(given_back.cents, 0)
+        FROM billing_invoice invoice
+        LEFT JOIN payment ON payment.invoice_id = invoice.id
+        LEFT JOIN credited ON credited.invoice_id = invoice.id
+        LEFT JOIN given_back ON given_back.invoice_id = invoice.id
         WHERE status = 'paid' OR payment.invoice_id IS NOT NULL
         ORDER BY invoice.id
         """,

@@ -7,6 +7,12 @@ from django.db import connection
 
 from plans.services.time_zone import billing_zone
 
+# The share of a `period` in the turn of its clock that it belongs to, by local days: 1 where it is a whole one.
+SHARE_OF_WHOLE = """COALESCE(
+    ((period.end_at AT TIME ZONE %(zone)s::text)::date - (period.start_at AT TIME ZONE %(zone)s::text)::date)::numeric
+    / NULLIF((period.whole_end_at AT TIME ZONE %(zone)s::text)::date
+        - (period.whole_start_at AT TIME ZONE %(zone)s::text)::date, 0), 1)"""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

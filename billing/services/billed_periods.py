@@ -69,8 +69,8 @@ class Difference(NamedTuple):
 _IS_BILLED = """(
     period.settled_at IS NOT NULL
     OR period.metric_id IS NULL AND period.closed_at IS NOT NULL AND NOT EXISTS (
-        SELECT FROM billing_invoice draft WHERE draft.subscription_id = period.subscription_id
-            AND draft.closes_at = period.bill_at AND draft.status = 'draft'
+        SELECT FROM billing_invoicedperiod gathered JOIN billing_invoice draft ON draft.id = gathered.invoice_id
+        WHERE gathered.period_id = period.id AND draft.status = 'draft'
     )
 )"""
 

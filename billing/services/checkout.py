@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -9,7 +10,9 @@ from billing.services.buyers import Buyer, refuse_claimed_customer
 from billing.services.collect import record_payment, record_payment_method
 from billing.services.send import retry_delay
 from billing.services.subscribe import subscribe
+from billing.services.tax import AppliedTax, TaxPayer, payer_of, read_tax_terms
 from billing.stripe_amounts import is_chargeable
+from billing.tax import Taxable, taxes_of
 from metering.services.attribute_events import register_customer
 from plans.models import ComponentKind, Customer, Price, PriceComponent, Subscription
 from plans.money import round_cents
@@ -41,14 +44,41 @@ class CheckoutNotFound(NotFound):
     code = "checkout_not_found"
 
 
-def first_fees_cents(price: Price) -> int:
-    """What the first invoice of a subscription at this price comes to, in minor units: what is paid in advance once,
-    with the fewest seats."""
-    return sum(
+@dataclass(frozen=True, slots=True)
+class FirstBill:
+    """What the first invoice of a subscription comes to, in minor units: what is paid in advance once, with the fewest
+    seats. `tax` says at which rate, and whether `net_cents` is less than the prices because they include it."""
+
+    net_cents: int
+    tax_cents: int
+    tax: AppliedTax
+
+    @property
+    def total_cents(self) -> int:
+        """What it comes to with tax."""
+        return self.net_cents + self.tax_cents
+
+
+def first_bill(price: Price, tax: AppliedTax) -> FirstBill:
+    """Compute what the first invoice of a subscription at this price comes to for a buyer whose tax is this."""
+    fees = [
         first_cents(component, price.currency)
         for component in price.components.all()
         if component.kind != ComponentKind.USAGE
-    )
+    ]
+    tax_cents = sum(taxes_of([Taxable(cents, tax.rate) for cents in fees], included=tax.is_included))
+    return FirstBill(net_cents=sum(fees) - (tax_cents if tax.is_included else 0), tax_cents=tax_cents, tax=tax)
+
+
+def tax_of_buyer(buyer: Buyer | None) -> AppliedTax:
+    """The tax of somebody who is about to subscribe: that of the customer, or of what was typed so far."""
+    terms = read_tax_terms()
+    if buyer is None:
+        return terms.applied_to(TaxPayer())
+    if buyer.customer is not None:
+        return terms.applied_to(payer_of(buyer.customer))
+    typed = {name: buyer.profile.get(f"billing_{name}") or "" for name in ("country", "state_province")}
+    return terms.applied_to(TaxPayer(country=typed["country"], state=typed["state_province"]))
 
 
 def first_cents(component: PriceComponent, currency: str) -> int:
@@ -58,10 +88,9 @@ def first_cents(component: PriceComponent, currency: str) -> int:
     return round_cents(bounded(charge, price_of(charge, Decimal(quantity))))
 
 
-def due_today_cents(price: Price) -> int:
-    """What a card is charged at the checkout: the first fees, or nothing where they are too little to charge."""
-    fees = first_fees_cents(price)
-    return fees if is_chargeable(fees, price.currency) else 0
+def due_today_cents(price: Price, bill: FirstBill) -> int:
+    """What a card is charged at the checkout: the first invoice, or nothing where it is too little to charge."""
+    return bill.total_cents if is_chargeable(bill.total_cents, price.currency) else 0
 
 
 def needs_card(price: Price) -> bool:
@@ -117,7 +146,7 @@ def open_checkout(*, buyer: Buyer, price: Price, at: datetime) -> Checkout:
             return there
         if there is not None:
             _end(there, CheckoutStatus.REPLACED, code="checkout_replaced", message=REPLACED, at=at)
-    due_cents = due_today_cents(price)
+    due_cents = due_today_cents(price, first_bill(price, tax_of_buyer(buyer)))
     return Checkout.objects.create(
         buyer=buyer.key,
         customer=buyer.customer,

@@ -4,14 +4,38 @@ from django.db import transaction
 from django.db.models import F
 
 from billing.exchange import Card, ChargeToMake, Declined, Paid
-from billing.models import Invoice, InvoiceStatus, Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
+from billing.models import Invoice, InvoiceStatus, Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus, Refund
+from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.send import LEASE, RETRY_AFTER, retry_delay
 from billing.services.top_up import grant_what_was_paid
 from plans.models import Customer
+from plans.refusals import Refusal
+
+
+class NothingToCollect(Refusal):
+    """The invoice is paid, or written off."""
+
+    code = "nothing_to_collect"
+    status = 409
+
+
+class NoPaymentMethod(Refusal):
+    """The customer has given no payment method, so there is nothing to charge."""
+
+    code = "no_payment_method"
+    status = 409
+
+
+class CustomerIsParked(Refusal):
+    """The customer's books do not add up, so an operator has to look first."""
+
+    code = "customer_parked"
+    status = 409
 
 
 class AmountMismatch(Exception):
-    """Stripe was paid another amount than the invoice's total. `customer` is the key of the invoice's customer."""
+    """Stripe was paid less than is open of the invoice, or more than its total. `customer` is the key of the invoice's
+    customer."""
 
     def __init__(self, message: str, *, customer: int) -> None:
         super().__init__(message)
@@ -38,7 +62,38 @@ def claim_invoice_to_collect(*, at: datetime, now: datetime) -> ChargeToMake | N
     )
     if invoice is None:
         return None
-    Invoice.objects.filter(pk=invoice.pk).update(collect_at=now + LEASE)
+    return _claim(invoice, now)
+
+
+@transaction.atomic
+def claim_invoice_to_retry(*, invoice: Invoice, at: datetime) -> ChargeToMake | None:
+    """Claim an issued invoice to be charged now, whatever was planned; None when Stripe does not have it yet: then it
+    is sent and charged by the next sweeps.
+
+    Raises InvoiceNotFound, InvoiceIsDraft, InvoiceIsVoid, InvoiceIsCarried, NothingToCollect, NoPaymentMethod,
+    CustomerIsParked and ChargeUnderWay.
+    """
+    held = hold_invoice(invoice)
+    refuse_unless_issued(held)
+    if held.status != InvoiceStatus.ISSUED:
+        raise NothingToCollect(f"Invoice {held.number} is {held.status}: nothing of it is to be charged.")
+    if held.customer.parked_at is not None:
+        raise CustomerIsParked(f"Nothing of this customer is charged while it is parked: {held.customer.parked_reason}")
+    if not _has_payment_method(held.customer):
+        raise NoPaymentMethod("This customer has no payment method. Add one; then the invoice is charged by itself.")
+    refuse_while_charged(held, at)
+    if held.stripe_sent_at is None:
+        Invoice.objects.filter(pk=held.pk, send_at__isnull=False).update(send_at=at)
+        return None
+    return _claim(held, at)
+
+
+def _has_payment_method(customer: Customer) -> bool:
+    return customer.payment_methods.filter(is_default=True, status=PaymentMethodStatus.ACTIVE).exists()
+
+
+def _claim(invoice: Invoice, now: datetime) -> ChargeToMake:
+    Invoice.objects.filter(pk=invoice.pk).update(collect_at=now + LEASE, charge_started_at=now)
     assert invoice.stripe_invoice_id is not None
     return ChargeToMake(
         invoice=invoice.public_id,
@@ -53,18 +108,19 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
     """Book an invoice as paid and tell whether that was new; our own call and the webhook both bring the news. What was
     bought with it is granted in the same transaction.
 
-    `payment_method` is Stripe's id of the one that was charged, where that is known. Raises AmountMismatch when another
-    amount was paid.
+    What was paid although it was not owed any more, since the invoice had become void or been credited meanwhile, goes
+    back. `payment_method` is Stripe's id of the one that was charged, where that is known. Raises AmountMismatch when
+    less was paid than is open, or more than the total.
     """
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=invoice)
-    if row.status == InvoiceStatus.PAID:
+    if row.payments.filter(status=PaymentStatus.SUCCEEDED).exists() or not (paid.amount_cents or row.open_cents):
         return False
-    if paid.amount_cents != row.total_cents:
+    if not row.open_cents <= paid.amount_cents <= row.total_cents:
         raise AmountMismatch(
-            f"invoice {row.number}: {paid.amount_cents} were paid, its total is {row.total_cents}",
+            f"invoice {row.number}: {paid.amount_cents} were paid, {row.open_cents} of {row.total_cents} are open",
             customer=row.customer_id,
         )
-    Payment.objects.create(
+    payment = Payment.objects.create(
         customer_id=row.customer_id,
         invoice=row,
         payment_method=PaymentMethod.objects.filter(external_id=payment_method).first(),
@@ -75,10 +131,20 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
         attempt=row.collect_attempts + 1,
         created_at=at,
     )
+    if paid.amount_cents > row.open_cents:
+        Refund.objects.create(
+            customer_id=row.customer_id,
+            payment=payment,
+            amount_cents=paid.amount_cents - row.open_cents,
+            currency=row.currency,
+            created_at=at,
+        )
     Invoice.objects.filter(pk=row.pk).update(
-        status=InvoiceStatus.PAID, paid_at=at, collect_at=None, collect_attempts=F("collect_attempts") + 1
+        collect_at=None, charge_started_at=None, collect_attempts=F("collect_attempts") + 1
     )
-    grant_what_was_paid(invoice=row, at=at)
+    if row.open_cents:
+        Invoice.objects.filter(pk=row.pk).update(status=InvoiceStatus.PAID, paid_at=at)
+        grant_what_was_paid(invoice=row, at=at)
     return True
 
 
@@ -91,12 +157,13 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
     if row.status != InvoiceStatus.ISSUED or row.collect_attempts >= charge.attempt:
         return
+    Invoice.objects.filter(pk=row.pk).update(charge_started_at=None)
     Payment.objects.create(
         customer_id=row.customer_id,
         invoice=row,
         payment_method=PaymentMethod.objects.filter(external_id=charge.payment_method).first(),
         status=PaymentStatus.FAILED,
-        amount_cents=row.total_cents,
+        amount_cents=row.open_cents,
         currency=row.currency,
         external_id=declined.reference,
         attempt=charge.attempt,
@@ -120,7 +187,7 @@ def record_collect_refused(*, charge: ChargeToMake, at: datetime) -> None:
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
     if row.status == InvoiceStatus.ISSUED:
         again_at = at if _has_another_method(row, charge) else at + RETRY_AFTER[-1]
-        Invoice.objects.filter(pk=row.pk).update(collect_at=again_at)
+        Invoice.objects.filter(pk=row.pk).update(collect_at=again_at, charge_started_at=None)
 
 
 def _has_another_method(invoice: Invoice, charge: ChargeToMake) -> bool:

@@ -2,13 +2,14 @@ from datetime import datetime
 
 from django.db.models import F, Min, QuerySet
 
-from billing.models import Checkout, Invoice, InvoiceStatus, PaymentMethodStatus, StripeInbox
+from billing.models import Checkout, Invoice, PaymentMethodStatus, StripeInbox, StripeVoid
 from billing.services.late_usage import open_windows, window
 from billing.services.months import grace
 from credits.models import SubscriptionCredit
 from credits.services.late_months import settled_months
 from credits.services.settle_months import months_that_wait
 from plans.models import SubscriptionPeriod
+from plans.services.scheduled_changes import waiting_changes
 
 
 def next_due(*, until: datetime, after: datetime | None = None, with_stripe: bool = True) -> datetime | None:
@@ -36,7 +37,8 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
             SubscriptionCredit.objects.filter(subscription__customer__parked_at__isnull=True).exclude(refill_rrule=""),
             "refilled_until",
         ),
-        (Invoice.objects.filter(status=InvoiceStatus.DRAFT, customer__parked_at__isnull=True), "finalize_at"),
+        (waiting_changes(), "effective_at"),
+        (Invoice.objects.computed_drafts().filter(customer__parked_at__isnull=True), "finalize_at"),
         (months_that_wait().annotate(settle_at=F("end_at") + grace()), "settle_at"),
         (open_windows().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
         (settled_months().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
@@ -52,6 +54,7 @@ def _waiting_for_stripe() -> list[tuple[QuerySet, str]]:
     )
     return [
         (Checkout.objects.all(), "step_at"),
+        (StripeVoid.objects.filter(voided_at=None), "void_at"),
         (Invoice.objects.unsent(), "send_at"),
         (chargeable, "collect_at"),
     ]

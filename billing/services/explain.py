@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Sum
 
 from billing.explanations import PaidByGrant, Working, work_out
+from billing.lines import added_cents, rate_quantity
 from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType
 from billing.services.quantities import billed_quantities
 from billing.services.recompute import (
@@ -21,10 +22,11 @@ from billing.services.recompute import (
     recompute,
 )
 from credits.models import CreditGrant, CreditTransaction, UsageDifference
-from plans.models import PriceComponent, SubscriptionPeriod
+from plans.models import AddedUnits, PriceComponent, SubscriptionPeriod
 from plans.money import exactly, round_cents
 from plans.pricing import Charge
 from plans.refusals import NotFound
+from plans.services.parts import charge_of, days_between
 
 _BOUNDS = (LineType.MINIMUM, LineType.MAXIMUM)
 
@@ -60,6 +62,18 @@ class MoneyCredit:
     pays_for: tuple[InvoiceLine, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AddedShare:
+    """What units that were added within a period cost: what all units cost for the whole period before and after, in
+    minor units, and how many of its days are charged."""
+
+    added: AddedUnits
+    before_cents: int
+    after_cents: int
+    days: int
+    of_days: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """How a line came about, and whether it would be the same today.
@@ -77,6 +91,7 @@ class Explanation:
     credit: PaidByGrant | None = None
     late: FoundLater | None = None
     money: MoneyCredit | None = None
+    added: AddedShare | None = None
     counted: CountedUsage | None = None
     recomputed: Recomputed | None = None
 
@@ -172,6 +187,8 @@ class _Reader:
             return self._money_credit(line, line.credit_transaction)
         if line.component is None or line.type == LineType.FIXED:
             return self._made(line, _times(line))
+        if line.type == LineType.PER_UNIT and line.effective_at is not None:
+            return self._added(line)
         return self._in_advance(line) if period is None else self._usage(line, period)
 
     def _made(self, line: InvoiceLine, amount_cents: int, **parts: Any) -> Explanation:
@@ -206,6 +223,21 @@ class _Reader:
         charge = _charge(line)
         units = self._units_in_advance(line, charge)
         return self._of_working(line, work_out(charge, used=units, included=min(units, charge.included_metered_units)))
+
+    def _added(self, line: InvoiceLine) -> Explanation:
+        """Units that were added within a period that was billed already."""
+        rows = AddedUnits.objects.select_related("period__item__component__price")
+        assert line.effective_at is not None
+        added = rows.get(period=line.period_id, effective_at=line.effective_at)
+        component, currency = added.period.item.component, line.invoice.currency
+        assert component is not None
+        before, after = (
+            rate_quantity(component, quantity, currency=currency).net_cents
+            for quantity in (added.from_quantity, added.to_quantity)
+        )
+        days = days_between(added.needed_at, added.period.end_at)
+        share = AddedShare(added, before, after, days, days_between(*added.period.whole))
+        return self._made(line, added_cents(added, currency=currency), added=share)
 
     def _of_working(self, line: InvoiceLine, working: Working, **parts: Any) -> Explanation:
         credit = working.credit_of(line.grant_id)
@@ -251,9 +283,9 @@ class _Reader:
 
 
 def _charge(line: InvoiceLine) -> Charge:
-    component = line.component if line.difference is None else line.difference.period.item.component
-    assert component is not None
-    return component.charge(line.invoice.currency)
+    period = line.period if line.difference is None else line.difference.period
+    assert period is not None
+    return charge_of(period, line.invoice.currency)
 
 
 @exactly

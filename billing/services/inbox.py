@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import transaction
 
-from billing.exchange import INVOICE_ID, Paid
+from billing.exchange import INVOICE_ID, INVOICE_REVISION, Paid
 from billing.models import Invoice, StripeInbox
 from billing.services.checkout import hasten_checkout
 from billing.services.collect import record_payment
@@ -63,10 +63,12 @@ def work_off(*, event: StripeInbox, at: datetime) -> None:
 
 def _record_invoice_paid(stripe_invoice: Mapping[str, Any], at: datetime) -> None:
     """Book the payment of one of our invoices; invoices that somebody made at Stripe by hand are none of ours."""
-    ours = (stripe_invoice.get("metadata") or {}).get(INVOICE_ID)
+    metadata = stripe_invoice.get("metadata") or {}
+    ours = metadata.get(INVOICE_ID)
     if ours and Invoice.objects.filter(public_id=ours).exists():
         # The news may come before our own note that Stripe has the invoice, or instead of it.
-        record_sent(invoice=ours, stripe_invoice_id=stripe_invoice["id"], at=at)
+        revision = int(metadata.get(INVOICE_REVISION, "0"))
+        record_sent(invoice=ours, stripe_invoice_id=stripe_invoice["id"], at=at, revision=revision)
         record_payment(
             invoice=ours,
             paid=Paid(

@@ -12,7 +12,7 @@ from credits.late_usage import Movement
 from credits.models import UsageDifference
 from credits.services.late_usage import LateUsage, charged_periods, find_differences, look_again, look_in_turn
 from credits.services.positions import lock_balances
-from plans.models import Customer, SubscriptionItem, SubscriptionPeriod
+from plans.models import Customer, Subscription, SubscriptionItem, SubscriptionPeriod
 from plans.models.subscriptions import SubscriptionPeriodQuerySet
 from plans.services.metric_versions import hold_versions
 
@@ -32,7 +32,7 @@ def bill_differences(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, li
     Looked at are periods that ended before the draft's close, but not longer before it than late usage is billed by
     itself. The caller holds the drafts' locks, has settled what they bill, and makes lines of the differences.
     """
-    closings = _closings(drafts)
+    closings, billed_with = _with_versions_before(_closings(drafts))
     if not closings:
         return {}
     find_differences(periods=_periods_before(closings), at=at)
@@ -40,7 +40,7 @@ def bill_differences(drafts: Iterable[Invoice], *, at: datetime) -> dict[int, li
     for difference in unbilled:
         difference.billed_at = at
     UsageDifference.objects.bulk_update(unbilled, ["billed_at"], batch_size=500)
-    return _by_subscription(unbilled)
+    return _by_subscription(unbilled, billed_with)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,15 @@ class LateSoFar:
 def differences_so_far(drafts: Iterable[Invoice], *, at: datetime) -> LateSoFar:
     """Return what bill_differences would, and write nothing: what is found now is not stored."""
     # A window that is open now may be over when the period closes, but what it found stays to be billed.
-    closings = {subscription: min(closes_at, at) for subscription, closes_at in _closings(drafts).items()}
+    closings, billed_with = _with_versions_before(
+        {subscription: min(closes_at, at) for subscription, closes_at in _closings(drafts).items()}
+    )
     if not closings:
         return LateSoFar({}, ())
     found = look_in_turn(_periods_before(closings), at=at)
     differences = [*_unbilled(closings), *(late.as_difference(at) for late in found)]
     return LateSoFar(
-        differences=_by_subscription(sorted(differences, key=_place)),
+        differences=_by_subscription(sorted(differences, key=_place), billed_with),
         moved=tuple(movement for late in found for movement in late.moved),
     )
 
@@ -80,6 +82,22 @@ def _closings(drafts: Iterable[Invoice]) -> dict[int, datetime]:
     return closings
 
 
+def _with_versions_before(closings: Mapping[int, datetime]) -> tuple[dict[int, datetime], dict[int, int]]:
+    """Add the versions that a change ended: what is found of them is billed with the version that followed. Return with
+    it by which subscription each one is billed."""
+    following = Subscription.objects.filter(pk__in=closings, version_number__gt=1).values_list("stable_subscription_id")
+    versions: dict[str, list[int]] = defaultdict(list)
+    for stable, key in Subscription.objects.filter(stable_subscription_id__in=following).values_list(
+        "stable_subscription_id", "pk"
+    ):
+        versions[stable].append(key)
+    billed_with = {key: key for key in closings}
+    for keys in versions.values():
+        current = max(key for key in keys if key in closings)
+        billed_with |= {key: billed_with.get(key, current) for key in keys if key < current}
+    return {key: closings[by] for key, by in billed_with.items()}, billed_with
+
+
 def _unbilled(subscriptions: Iterable[int]) -> QuerySet[UsageDifference]:
     return (
         UsageDifference.objects.filter(billed_at=None, period__subscription__in=list(subscriptions))
@@ -88,10 +106,12 @@ def _unbilled(subscriptions: Iterable[int]) -> QuerySet[UsageDifference]:
     )
 
 
-def _by_subscription(differences: Iterable[UsageDifference]) -> dict[int, list[UsageDifference]]:
+def _by_subscription(
+    differences: Iterable[UsageDifference], billed_with: Mapping[int, int]
+) -> dict[int, list[UsageDifference]]:
     by_subscription: dict[int, list[UsageDifference]] = defaultdict(list)
     for difference in differences:
-        by_subscription[difference.period.subscription_id].append(difference)
+        by_subscription[billed_with[difference.period.subscription_id]].append(difference)
     return dict(by_subscription)
 
 
@@ -139,10 +159,11 @@ def close_windows(*, periods: Iterable[int], at: datetime) -> int:
 
 
 def lock_usage(subscriptions: Collection[int]) -> None:
-    """Keep metrics' versions as they are, and take the locks of all metrics of subscriptions at once, so that of two
-    who need several of them neither can wait for the other."""
+    """Keep metrics' versions as they are, and take the locks of all metrics of subscriptions, those of versions before
+    included, at once, so that of two who need several of them neither can wait for the other."""
     hold_versions()
-    items = SubscriptionItem.objects.filter(subscription__in=subscriptions, metric__isnull=False)
+    stable = Subscription.objects.filter(pk__in=subscriptions).values("stable_subscription_id")
+    items = SubscriptionItem.objects.filter(subscription__stable_subscription_id__in=stable, metric__isnull=False)
     lock_balances(list(items.values_list("customer_id", "metric_id").distinct()))
 
 

@@ -6,10 +6,11 @@ from django.db import DataError, IntegrityError
 
 from credits.services.settle import BooksDoNotAddUp
 from plans.models import Customer
+from plans.services.storable_amounts import AmountTooLarge
 
 logger = logging.getLogger(__name__)
 
-GUILTY = (BooksDoNotAddUp, IntegrityError, DataError, ArithmeticError, ValueError, AssertionError)
+GUILTY = (BooksDoNotAddUp, AmountTooLarge, IntegrityError, DataError, ArithmeticError, ValueError, AssertionError)
 
 
 def park_customer(*, customers: Collection[int], reason: str, at: datetime) -> None:

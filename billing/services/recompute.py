@@ -62,8 +62,8 @@ class PeriodAccount:
     def free_of(self, rated: RatedUsage) -> Decimal:
         """Units that the plan's feature gave to what was rated. Where a quota took their place, no more was included
         than what the component includes."""
-        item = self.period.item
-        return item.feature_units if rated.included > min(rated.used, item.included_units) else _ZERO
+        period = self.period
+        return period.given_units if rated.included > min(rated.used, period.units_in_price) else _ZERO
 
     def work_out(self, charge: Charge, rated: RatedUsage) -> Working:
         """Price what it was rated with, all its grants taken together."""

@@ -3,9 +3,12 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from billing.exchange import CustomerToSend, InvoiceToSend, LineToSend
-from billing.models import SENDABLE, Invoice, InvoiceLine, PaymentStatus
+from billing.models import SENDABLE, CreditNote, Invoice, InvoiceLine, PaymentStatus, StripeVoid
+from billing.tax import tax_text
+from billing.tax_lines import TaxSum, tax_sums
 from plans.models import Customer
 from plans.money import exactly
+from plans.words import money_text
 
 # While one worker talks to Stripe no other takes the invoice; after a crash it is taken again when the lease is over.
 LEASE = timedelta(minutes=10)
@@ -47,16 +50,43 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
     invoice.send_at = now + LEASE
     invoice.save(update_fields=["send_attempts", "send_at", "updated_at"])
     assert invoice.number is not None
+    credited = list(invoice.credit_notes.filter(due_cents__gt=0).order_by("pk"))
     return InvoiceToSend(
         id=invoice.public_id,
         number=invoice.number,
         currency=invoice.currency,
-        total_cents=invoice.total_cents,
+        total_cents=invoice.total_cents - sum(note.due_cents for note in credited),
         customer=customer_to_send(invoice.customer),
-        lines=tuple(_line_to_send(line) for line in invoice.lines.all()),
+        lines=(*_lines_to_send(invoice), *(_note_to_send(note) for note in credited)),
         retried=retried,
         payment_intent=_paid_by(invoice),
+        revision=invoice.stripe_revision,
     )
+
+
+def _note_to_send(note: CreditNote) -> LineToSend:
+    """Take what Stripe is to know of a credit note: what need not be paid any more."""
+    return LineToSend(id=note.public_id, description=f"Credit note {note.number}", amount_cents=-note.due_cents)
+
+
+def _lines_to_send(invoice: Invoice) -> tuple[LineToSend, ...]:
+    """The lines, and one for the tax at each rate: Stripe is to compute none. Tax that the prices include is told
+    there, at 0."""
+    lines = list(invoice.lines.all())
+    taxes = (
+        LineToSend(
+            id=f"{invoice.public_id}-tax-{number}",
+            description=_tax_words(invoice, tax),
+            amount_cents=0 if invoice.prices_include_tax else tax.tax_cents,
+        )
+        for number, tax in enumerate(tax_sums(invoice, lines), start=1)
+    )
+    return (*(_line_to_send(line) for line in lines), *taxes)
+
+
+def _tax_words(invoice: Invoice, tax: TaxSum) -> str:
+    words = tax_text(tax.rate)
+    return f"{words}: {money_text(tax.tax_cents, invoice.currency)} included" if invoice.prices_include_tax else words
 
 
 @exactly
@@ -95,11 +125,23 @@ def record_stripe_customer(*, customer: str, stripe_id: str) -> None:
     Customer.objects.filter(public_id=customer, psp_customer_id__isnull=True).update(psp_customer_id=stripe_id)
 
 
-def record_sent(*, invoice: str, stripe_invoice_id: str, at: datetime) -> None:
-    """Note that Stripe has an invoice; from now on it can be charged. Noting it again changes nothing."""
-    Invoice.objects.filter(public_id=invoice, stripe_sent_at__isnull=True).update(
-        stripe_invoice_id=stripe_invoice_id, stripe_sent_at=at, send_error="", collect_at=at
-    )
+@transaction.atomic
+def record_sent(*, invoice: str, stripe_invoice_id: str, at: datetime, revision: int = 0) -> None:
+    """Note that Stripe has a revision of an invoice; from now on it can be charged. Noting it again changes nothing.
+
+    What was voided or credited while it was on its way is made void there.
+    """
+    row = Invoice.objects.select_for_update(no_key=True).get(public_id=invoice)
+    if row.status not in SENDABLE or row.stripe_revision != revision:
+        StripeVoid.objects.update_or_create(
+            invoice=row,
+            revision=revision,
+            defaults={"stripe_invoice_id": stripe_invoice_id, "void_at": at, "voided_at": None},
+        )
+    elif row.stripe_sent_at is None:
+        Invoice.objects.filter(pk=row.pk).update(
+            stripe_invoice_id=stripe_invoice_id, stripe_sent_at=at, send_error="", collect_at=at
+        )
 
 
 def record_send_failure(*, invoice: str, error: str, at: datetime) -> None:

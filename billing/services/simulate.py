@@ -25,7 +25,7 @@ from billing.services.billed_periods import (
 from billing.services.units_in_advance import UnitsInAdvance
 from billing.simulation import SettledPeriod, share, turns, usage_cents
 from metering.services.count_positive_events import count_positive_events
-from plans.models import ComponentKind, Plan, PriceComponent, Subscription, SubscriptionPeriod
+from plans.models import ComponentKind, Plan, Price, PriceComponent, Subscription, SubscriptionPeriod
 from plans.money import exactly, round_cents
 from plans.periods import Clock, local_day, local_midnight, shortest
 from plans.pricing import Charge
@@ -137,10 +137,16 @@ class Simulated:
 
 
 def simulate(
-    *, plans: Collection[Plan], price: PriceToTry, months: int, at: datetime, only_currency: bool = False
+    *,
+    plans: Collection[Plan],
+    price: PriceToTry,
+    months: int,
+    at: datetime,
+    only_currency: bool = False,
+    sold_at: Price | None = None,
 ) -> Simulated:
-    """Compare what live subscriptions of plan versions were billed in the last `months` with what a price would have
-    billed them. Nothing is written.
+    """Compare what live subscriptions of plan versions, with `sold_at` those at that price alone, were billed in the
+    last `months` with what a price would have billed them. Nothing is written.
 
     Compared are the whole periods of a subscription's shortest clock that ended in that time and are settled. Each
     settled period of usage is priced anew as one period, with the credits that paid for it then. A fee counts for the
@@ -153,6 +159,7 @@ def simulate(
     with one_snapshot():
         _check_currency(plans, price.currency, only_currency)
         live = Subscription.objects.live().filter(plan__in=plans, price__currency=price.currency)
+        live = live if sold_at is None else live.filter(price=sold_at)
         keys = list(live.order_by("pk").values_list("pk", flat=True))
         for start in range(0, len(keys), CHUNK):
             _simulate(keys[start : start + CHUNK], price, result)

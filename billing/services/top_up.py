@@ -7,7 +7,9 @@ from django.db import transaction
 
 from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
 from billing.services.finalize import PAYMENT_TERM, number_invoices
+from billing.services.tax import tax_of_customer
 from billing.stripe_amounts import MINIMUM_CHARGES, is_chargeable
+from billing.tax_lines import charge_tax
 from credits.models import CreditGrant, TopUpPack
 from credits.services.grants import refuse_event_fees
 from credits.services.packs import LARGEST_AMOUNT, SoldPack, amount_of, grant_of_pack, hold_pack, sold_now
@@ -30,24 +32,31 @@ class TooLittleToCharge(Refusal):
 def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: datetime) -> Invoice:
     """Sell packs to a customer: issue their invoice, which the sweeps send and charge. Its payment makes the grant.
 
-    No credit of money pays for it. Raises PackNotOffered, TooLittleToCharge, and InvalidInput for a quantity that
-    cannot be sold at once.
+    It is taxed now, and no credit of money pays for it. Raises PackNotOffered, TooLittleToCharge, and InvalidInput for
+    a quantity that cannot be sold at once.
     """
     pack = hold_pack(pack)
     refuse_event_fees(customer, pack.definition, path="id")
-    total_cents, sold = _total_cents(pack, quantity), sold_now(pack, quantity)
-    invoice = Invoice.objects.create(
+    invoice = Invoice(
         customer=customer,
         kind=InvoiceKind.TOP_UP,
         currency=pack.currency,
         closes_at=at,
         finalize_at=at,
         due_at=at + PAYMENT_TERM,
-        subtotal_cents=total_cents,
-        total_cents=total_cents,
         created_at=at,
     )
-    InvoiceLine.objects.create(
+    line = _line(invoice, pack, quantity, sold_now(pack, quantity), at)
+    charge_tax(invoice, [line], tax_of_customer(customer))
+    _refuse_too_little(invoice)
+    invoice.save()
+    line.invoice = invoice
+    line.save()
+    return _issue(invoice, at)
+
+
+def _line(invoice: Invoice, pack: TopUpPack, quantity: int, sold: SoldPack, at: datetime) -> InvoiceLine:
+    return InvoiceLine(
         invoice=invoice,
         position=1,
         type=LineType.TOP_UP,
@@ -59,27 +68,30 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
         description=pack.name,
         quantity=Decimal(quantity),
         unit_amount_cents=Decimal(pack.price_cents),
-        amount_cents=total_cents,
+        amount_cents=_price_cents(pack, quantity),
         billing_period_start_at=at,
         billing_period_end_at=at,
     )
-    return _issue(invoice, at)
 
 
-def _total_cents(pack: TopUpPack, quantity: int) -> int:
+def _price_cents(pack: TopUpPack, quantity: int) -> int:
     if not 1 <= quantity <= MOST_PACKS:
         raise InvalidInput.at("quantity", f"must be a whole number from 1 to {MOST_PACKS}.")
-    total_cents = pack.price_cents * quantity
-    if total_cents > LARGEST_AMOUNT_CENTS or amount_of(pack, quantity) > LARGEST_AMOUNT:
+    price_cents = pack.price_cents * quantity
+    if price_cents > LARGEST_AMOUNT_CENTS or amount_of(pack, quantity) > LARGEST_AMOUNT:
         raise InvalidInput.at("quantity", "is more of this pack than can be sold at once. Buy less.")
-    if not is_chargeable(total_cents, pack.currency):
-        least = money_text(MINIMUM_CHARGES[pack.currency], pack.currency)
-        raise TooLittleToCharge(
-            f"quantity: {money_text(total_cents, pack.currency)} is less than the {least} that can be charged at once. "
-            "Buy more packs together.",
-            details=[{"path": "quantity", "message": f"must come to at least {least}."}],
-        )
-    return total_cents
+    return price_cents
+
+
+def _refuse_too_little(invoice: Invoice) -> None:
+    if is_chargeable(invoice.total_cents, invoice.currency):
+        return
+    least = money_text(MINIMUM_CHARGES[invoice.currency], invoice.currency)
+    raise TooLittleToCharge(
+        f"quantity: {money_text(invoice.total_cents, invoice.currency)} is less than the {least} that can be charged "
+        "at once. Buy more packs together.",
+        details=[{"path": "quantity", "message": f"must come to at least {least}."}],
+    )
 
 
 def _issue(invoice: Invoice, at: datetime) -> Invoice:

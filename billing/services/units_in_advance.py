@@ -2,8 +2,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from billing.services.billed_periods import BilledItem, Stretch
-from billing.services.quantities import billed_quantities
 from plans.models import ComponentKind, PriceComponent, SubscriptionPeriod
+from plans.services.units import units_over_time
 
 
 class UnitsInAdvance:
@@ -18,16 +18,18 @@ class UnitsInAdvance:
             .select_related("item__component", "customer")
             .order_by("start_at")
         )
-        quantities = billed_quantities(periods)
+        paid = units_over_time(periods)
         self._components: dict[int, dict[int, PriceComponent]] = defaultdict(dict)
         self._billed: dict[int, list[tuple[Stretch, int]]] = defaultdict(list)
         for period in periods:
             assert period.item.component is not None
             self._components[period.subscription_id][period.item_id] = period.item.component
             stretch = stretches[period.subscription_id]
-            within = Stretch(max(period.start_at, stretch.start_at), min(period.end_at, stretch.end_at), 0)
-            if within.start_at < within.end_at:
-                self._billed[period.item_id].append((within, quantities[period.pk]))
+            ends = [start_at for start_at, _ in paid[period.pk][1:]] + [period.end_at]
+            for (start_at, units), end_at in zip(paid[period.pk], ends, strict=True):
+                within = Stretch(max(start_at, stretch.start_at), min(end_at, stretch.end_at), 0)
+                if within.start_at < within.end_at:
+                    self._billed[period.item_id].append((within, units))
 
     def billed_for(
         self, part: PriceComponent, subscription: int, *, alone: bool

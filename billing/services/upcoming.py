@@ -5,15 +5,21 @@ from datetime import datetime
 from django.db.models import prefetch_related_objects
 
 from billing.composition import Billable, compose_in_turn
-from billing.models import Invoice, InvoiceLine, InvoiceStatus
+from billing.lines import added_units_line
+from billing.models import Invoice, InvoiceLine
+from billing.services.carry import waiting_to_be_carried
 from billing.services.close_periods import draft_of
 from billing.services.finalize import billed_periods
 from billing.services.late_usage import differences_so_far
-from billing.services.quantities import billed_quantities
+from billing.services.quantities import added_units_of, billed_quantities
+from billing.services.tax import AppliedTax, tax_of_customers
+from billing.storable_invoices import check_storable
+from billing.tax_lines import charge_tax
 from credits.services.live_usage import live_usage
 from credits.services.spend_money import open_purses
-from plans.models import Customer, Subscription, SubscriptionPeriod
+from plans.models import Customer, ScheduledChangeKind, Subscription, SubscriptionPeriod
 from plans.refusals import InvalidInput, NotFound
+from plans.services.scheduled_changes import waiting_of
 from plans.services.snapshot import one_snapshot
 from plans.services.subscriptions import SubscriptionNotFound
 
@@ -37,7 +43,7 @@ def upcoming_invoice(*, customer: Customer, subscription: str | None = None, at:
     and the fees that fall due with that close. Drafts in their grace time take their credits first.
 
     What reservations keep back is not used. `subscription` is a public id; it may be left out where there is one only.
-    Raises NothingUpcoming, SubscriptionNotFound, and InvalidInput where the choice is left open.
+    Raises NothingUpcoming, SubscriptionNotFound, AmountTooLarge, and InvalidInput where the choice is left open.
     """
     with one_snapshot():
         chosen = _choose_subscription(customer, subscription)
@@ -48,13 +54,17 @@ def upcoming_invoice(*, customer: Customer, subscription: str | None = None, at:
             )
         draft = draft_of(chosen, due, at)
         draft.public_id = None
-        return _the(draft, _try([*_drafts_of(customer), (draft, due)], at))
+        tried = _the(draft, _try([*_drafts_of(customer), (draft, due)], at))
+    check_storable(tried.invoice, tried.lines)
+    return tried
 
 
 def as_they_stand(*, invoices: Iterable[Invoice], at: datetime) -> list[Invoice]:
     """Give the drafts among invoices the amounts that they would have if they were finalized now, in the same order."""
     invoices = list(invoices)
-    drafts = {invoice.pk for invoice in invoices if invoice.status == InvoiceStatus.DRAFT}
+    drafts = set(
+        Invoice.objects.computed_drafts().filter(pk__in=[one.pk for one in invoices]).values_list("pk", flat=True)
+    )
     if not drafts:
         return invoices
     with one_snapshot():
@@ -99,13 +109,16 @@ def _choose_subscription(customer: Customer, identifier: str | None) -> Subscrip
 
 
 def _next_due(subscription: Subscription) -> list[SubscriptionPeriod]:
-    """The periods that the next close will gather."""
+    """The periods that the next close will gather; none that would begin after a cancel that waits."""
     unclosed = (
         SubscriptionPeriod.objects.filter(subscription=subscription, closed_at__isnull=True)
         .select_related("item__component__price", "customer")
         .order_by("bill_at", "item__component__position", "item_id")
     )
-    periods = list(unclosed)
+    ends = (
+        waiting_of(subscription).filter(kind=ScheduledChangeKind.CANCEL).values_list("effective_at", flat=True).first()
+    )
+    periods = [period for period in unclosed if ends is None or period.start_at < ends]
     return [period for period in periods if period.bill_at == periods[0].bill_at]
 
 
@@ -114,7 +127,8 @@ def _drafts_of(
 ) -> list[tuple[Invoice, Sequence[SubscriptionPeriod]]]:
     """The drafts of customers in the order in which they will be finalized, with what they bill."""
     drafts = list(
-        Invoice.objects.filter(customer__in=customers, status=InvoiceStatus.DRAFT)
+        Invoice.objects.computed_drafts()
+        .filter(customer__in=customers)
         .select_related("customer", "subscription__plan", "subscription__price")
         .order_by("closes_at", "pk")
     )
@@ -136,16 +150,26 @@ def _try(drafts: Sequence[tuple[Invoice, Sequence[SubscriptionPeriod]]], at: dat
         grants=grants,
         differences=late.differences,
         purses=open_purses({draft.customer_id for draft, _ in drafts}),
+        carried=waiting_to_be_carried({draft.customer_id for draft, _ in drafts}),
+        beside=_added_units([draft for draft, _ in drafts]),
     )
-    return [_tried(draft, lines) for draft, lines in compose_in_turn(drafts, billable, at=at)]
+    taxes = tax_of_customers({draft.customer_id for draft, _ in drafts})
+    composed = compose_in_turn(drafts, billable, at=at)
+    return [_tried(draft, lines, taxes[draft.customer_id]) for draft, lines in composed]
 
 
-def _tried(draft: Invoice, lines: Sequence[InvoiceLine]) -> TriedInvoice:
+def _added_units(drafts: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
+    """The lines of units that were added and that no invoice has charged yet."""
+    added = added_units_of(drafts)
+    return {draft.pk: [added_units_line(draft, one) for one in added.get(draft.pk, ())] for draft in drafts}
+
+
+def _tried(draft: Invoice, lines: Sequence[InvoiceLine], tax: AppliedTax) -> TriedInvoice:
     for line in lines:
         # Nobody can ask for what is not stored by an id: neither for the line nor for a grant that it would make.
         line.public_id = None
         if line.grant is not None and line.grant.pk is None:
             line.grant = None
     prefetch_related_objects(list(lines), "metric")
-    draft.subtotal_cents = draft.total_cents = sum(line.amount_cents for line in lines)
+    charge_tax(draft, lines, tax)
     return TriedInvoice(draft, lines)

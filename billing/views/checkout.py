@@ -169,7 +169,7 @@ def _form(request: HttpRequest, visit: Visit, form: BuyerForm | None = None, *, 
     has_card_form = needs_card(visit.price)
     if has_card_form:
         checkouts.require_card_form()
-    order = order_summary(visit.price)
+    order = order_summary(visit.price, buyer)
     context = {
         "visit": visit,
         "buyer": buyer,

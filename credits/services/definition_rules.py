@@ -36,6 +36,22 @@ def check_terms(definition: CreditDefinition) -> None:
             if amount is not None:
                 check_money_amount(path, amount)
     _check_renewal(definition)
+    _check_seats(definition)
+
+
+def _check_seats(definition: CreditDefinition) -> None:
+    """Credits per seat count the units that are billed in advance, so each price that they come with must have some."""
+    if not definition.per_seat:
+        return
+    if not definition.renew_on_billing:
+        raise InvalidInput.at("perSeat", "needs renewOnBilling: the seats are counted when a period begins.")
+    if definition.scope == Scope.MERCHANT:
+        raise InvalidInput.at("perSeat", "cannot be used with scope merchant, which comes with no subscription.")
+    prices = Price.objects.live().filter(plan=definition.plan)
+    if definition.price is not None:
+        prices = prices.filter(pk=definition.price.pk)
+    if prices.exclude(components__kind=ComponentKind.PER_UNIT).exists():
+        raise InvalidInput.at("perSeat", "needs a per_unit component in the price, whose units are the seats.")
 
 
 def _check_scope(definition: CreditDefinition) -> None:
@@ -86,6 +102,8 @@ def _find_metric(definition: CreditDefinition) -> None:
     component = _linked_component(plan, definition.price, component_id) if component_id else None
     if component is not None and component.kind != ComponentKind.USAGE:
         raise InvalidInput.at("priceComponentId", "is not a usage component; usage credits pay for metered units.")
+    if component is not None and definition.feature is not None:
+        _check_counts(definition.feature, component)
     path = "featureSlug" if component is None else "priceComponentId"
     metric = component.metric if component is not None else _metric_of(definition.feature)
     assert metric is not None
@@ -114,6 +132,15 @@ def _linked_component(plan: Plan | None, price: Price | None, component_id: str)
         where = "of this price" if price is not None else "of this plan's prices" if plan is not None else "of a price"
         raise InvalidInput.at("priceComponentId", f"is not a component {where}.")
     return component
+
+
+def _check_counts(feature: Feature, component: PriceComponent) -> None:
+    if not feature.metrics.filter(pk=component.metric_id).exists():
+        raise InvalidInput.at(
+            "featureId",
+            f"is of the feature {feature.slug}, which does not count the metric of {component.component_id}. Leave "
+            "out featureId and featureSlug: the component says what is counted.",
+        )
 
 
 def _metric_of(feature: Feature | None) -> Metric:
@@ -150,8 +177,9 @@ def _refuse_event_fees(
 
 
 def check_fees_of(price: Price) -> None:
-    """Refuse a new price that takes a fee per event for units which a quota of its whole plan counts. Raises
-    InvalidInput."""
+    """Refuse a new price that takes a fee per event for units which a quota of its whole plan counts, or that has no
+    units in advance where the plan gives credits per seat. Raises InvalidInput."""
+    _check_units_of(price)
     charging = price.components.filter(kind=ComponentKind.USAGE, fixed_cost_cents__gt=0)
     quotas = CreditDefinition.objects.live().exclude(scope=Scope.MERCHANT).filter(plan=price.plan_id, price=None)
     quota = quotas.filter(metric__in=charging.values("metric")).first()
@@ -160,6 +188,16 @@ def check_fees_of(price: Price) -> None:
             "pricingData",
             f"takes a fee per event (fixed_cost_cents) for units that the plan's credits {quota.name} count, which "
             "cannot pay for it. Leave the fee out, or delete the credit definition.",
+        )
+
+
+def _check_units_of(price: Price) -> None:
+    per_seat = CreditDefinition.objects.live().filter(plan=price.plan_id, price=None, per_seat=True).first()
+    if per_seat is not None and not price.components.filter(kind=ComponentKind.PER_UNIT).exists():
+        raise InvalidInput.at(
+            "pricingData",
+            f"needs a per_unit component: the plan's credits {per_seat.name} are given per seat. Add one, or delete "
+            "the credit definition.",
         )
 
 

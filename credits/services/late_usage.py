@@ -27,6 +27,8 @@ from plans.models import PriceComponent, SubscriptionPeriod
 from plans.models.subscriptions import SubscriptionPeriodQuerySet
 from plans.money import exactly
 from plans.services.metric_versions import hold_versions
+from plans.services.parts import charge_of
+from plans.services.storable_amounts import check_amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def _difference(
 
 def _net_cents(period: SubscriptionPeriod, again: RatedAgain, position: Position, events: int) -> int:
     rated = rate(
-        _component(period).charge(_component(period).price.currency),
+        charge_of(period, _component(period).price.currency),
         used=again.usage,
         by_grant=again.by_grant,
         hidden=again.by_grant.keys(),
@@ -255,6 +257,9 @@ def _without_what_rolled_over(grants: dict[int, dict[int, BookedGrant]]) -> dict
 
 
 def _write(found: Sequence[LateUsage], at: datetime) -> list[UsageDifference]:
+    for late in found:
+        period = late.period
+        check_amount(late.net_cents, title=_component(period).title, start_at=period.start_at, end_at=period.end_at)
     differences = UsageDifference.objects.bulk_create([late.as_difference(at) for late in found], batch_size=500)
     transactions = []
     change: dict[int, Decimal] = defaultdict(Decimal)

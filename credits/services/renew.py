@@ -1,6 +1,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 from django.db.models import Q
 
@@ -8,6 +10,8 @@ from credits.models import CreditDefinition, CreditGrant, SubscriptionCredit
 from credits.services.refill import end_of_refill, has_turns, write_refills
 from credits.services.write_grants import expiry_of, grant_of, write_grants
 from plans.models import Subscription, SubscriptionItem, SubscriptionPeriod
+from plans.services.parts import is_part
+from plans.services.units import PaidUnits
 
 
 def grant_with_subscription(*, at: datetime, subscription: Subscription) -> list[CreditGrant]:
@@ -86,19 +90,21 @@ def _first_grant(credit: SubscriptionCredit, at: datetime) -> CreditGrant:
     )
 
 
-def grant_for_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) -> list[CreditGrant]:
+def grant_for_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod], parts: bool = False) -> list[CreditGrant]:
     """Write the renewing grants of these periods that are not there yet, one per copy that was sold and period.
 
-    A grant lives as long as its period, or shorter if so many days were sold. The caller holds the locks of the
-    periods' subscriptions, so that nobody else writes the same.
+    A part of a period has none of its own, unless `parts` is set: what it is given depends on the parts before it. A
+    grant lives as long as its period, or shorter if so many days were sold. The caller holds the locks of the periods'
+    subscriptions, so that nobody else writes the same.
     """
     by_subscription: dict[int, list[SubscriptionPeriod]] = defaultdict(list)
     for period in periods:
-        by_subscription[period.subscription_id].append(period)
+        if parts or not is_part(period):
+            by_subscription[period.subscription_id].append(period)
     credits = SubscriptionCredit.objects.filter(subscription__in=by_subscription, renew_on_billing=True)
-    items = _items_of({credit.subscription_id for credit in credits})
+    items = items_of_subscriptions({credit.subscription_id for credit in credits})
     wanted = []
-    for credit in credits.select_related("definition").order_by("pk"):
+    for credit in credits.prefetch_related("definition").order_by("pk"):
         item = item_of(credit.definition, items[credit.subscription_id])
         wanted += [(credit, period) for period in by_subscription[credit.subscription_id] if period.item_id == item.pk]
     there = set(
@@ -106,17 +112,30 @@ def grant_for_periods(*, at: datetime, periods: Iterable[SubscriptionPeriod]) ->
             "definition_id", "period_id"
         )
     )
-    grants = [
-        _grant_of_period(credit, period, at)
-        for credit, period in wanted
-        if (credit.definition_id, period.pk) not in there
-    ]
-    return write_grants(grants, at=at)
+    missing = [(credit, period) for credit, period in wanted if (credit.definition_id, period.pk) not in there]
+    return write_grants(_grants_of_periods(missing, at), at=at)
 
 
-def _items_of(subscriptions: Iterable[int]) -> dict[int, list[SubscriptionItem]]:
+def _grants_of_periods(
+    missing: Sequence[tuple[SubscriptionCredit, SubscriptionPeriod]], at: datetime
+) -> list[CreditGrant]:
+    per_seat = [period for credit, period in missing if credit.per_seat]
+    paid = PaidUnits(
+        {period.subscription_id for period in per_seat}, since=min((one.start_at for one in per_seat), default=at)
+    )
+    grants = []
+    for credit, period in missing:
+        seats = paid.at(period.subscription_id, period.start_at) if credit.per_seat else None
+        if seats != 0:
+            amount = amount_of_period(credit, period) * (1 if seats is None else seats)
+            grants.append(grant_of_period(credit, period, at, amount=amount, seats=seats))
+    return grants
+
+
+def items_of_subscriptions(subscriptions: Iterable[int]) -> dict[int, list[SubscriptionItem]]:
+    """The items of subscriptions with their components, by the keys of these."""
     items: dict[int, list[SubscriptionItem]] = defaultdict(list)
-    for item in SubscriptionItem.objects.filter(subscription__in=subscriptions).select_related("component"):
+    for item in SubscriptionItem.objects.filter(subscription__in=subscriptions).prefetch_related("component"):
         items[item.subscription_id].append(item)
     return items
 
@@ -142,16 +161,25 @@ def period_expiry(credit: SubscriptionCredit, period: SubscriptionPeriod) -> dat
     return min(expiry_of(credit, period.start_at) or period.end_at, period.end_at)
 
 
-def _grant_of_period(credit: SubscriptionCredit, period: SubscriptionPeriod, at: datetime) -> CreditGrant:
+def amount_of_period(credit: SubscriptionCredit, period: SubscriptionPeriod) -> Decimal:
+    """What a copy grants for a whole period; per seat where it is one that counts seats."""
+    return credit.default_amount if period.number == 0 else credit.renewal_amount
+
+
+def grant_of_period(
+    credit: SubscriptionCredit, period: SubscriptionPeriod, at: datetime, *, amount: Decimal, **fields: Any
+) -> CreditGrant:
+    """Make the grant, not stored yet, that a copy gives for a period."""
     return grant_of(
         credit,
         period.customer_id,
         period=period,
-        initial_amount=credit.default_amount if period.number == 0 else credit.renewal_amount,
+        initial_amount=amount,
         starts_at=period.start_at,
         expires_at=period_expiry(credit, period),
         rolls_over=credit.rolls_over,
         rollover_cap=credit.rollover_cap,
         rollover_days=credit.rollover_days,
         created_at=at,
+        **fields,
     )

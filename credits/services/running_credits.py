@@ -85,12 +85,12 @@ def _locked(copies: QuerySet[SubscriptionCredit]) -> QuerySet[SubscriptionCredit
 
 
 def _change_terms(credit: SubscriptionCredit, definition: CreditDefinition, at: datetime) -> None:
-    ways = [(terms.renew_on_billing, bool(terms.refill_rrule)) for terms in (credit, definition)]
+    ways = [(terms.renew_on_billing, bool(terms.refill_rrule), terms.per_seat) for terms in (credit, definition)]
     if ways[0] != ways[1]:
         raise InvalidInput.at(
             "applyToExisting",
-            "cannot be used when a definition renews in another way (renewOnBilling, refillRrule) than what was sold; "
-            "without it the change reaches new subscriptions.",
+            "cannot be used when a definition renews in another way (renewOnBilling, refillRrule, perSeat) than what "
+            "was sold; without it the change reaches new subscriptions.",
         )
     if definition.refill_rrule != credit.refill_rrule and credit.refilled_until is None:
         credit.refilled_until = at
@@ -139,6 +139,8 @@ def _move_grants(
         else:
             # Just sold, and written by these terms.
             difference = Decimal(0)
+        if grant.seats is not None:
+            difference *= grant.seats
         movements.append(_move(grant, max(difference, -grant.ledger_remaining), at))
         grant.revoked_at = None
         grant.priority = credit.priority

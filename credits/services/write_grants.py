@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from credits.models import CreditGrant, CreditTransaction, GrantSource, GrantTerms, SubscriptionCredit, TransactionKind
+from plans.bulk_rows import insert_rows
 from plans.periods import local_day, local_midnight, midnight_after
 from plans.services.time_zone import billing_zone
 
@@ -11,19 +12,16 @@ def write_grants(grants: Sequence[CreditGrant], *, at: datetime) -> list[CreditG
     """Store new grants together with the ledger rows that give them their units."""
     for grant in grants:
         grant.ledger_remaining = grant.initial_amount
-    written = CreditGrant.objects.bulk_create(grants, batch_size=1000)
-    CreditTransaction.objects.bulk_create(
-        (
-            CreditTransaction(
-                customer_id=grant.customer_id,
-                grant=grant,
-                kind=TransactionKind.GRANTED,
-                amount=grant.initial_amount,
-                occurred_at=at,
-            )
-            for grant in written
-        ),
-        batch_size=1000,
+    written = insert_rows(grants)
+    insert_rows(
+        CreditTransaction(
+            customer_id=grant.customer_id,
+            grant=grant,
+            kind=TransactionKind.GRANTED,
+            amount=grant.initial_amount,
+            occurred_at=at,
+        )
+        for grant in written
     )
     return written
 

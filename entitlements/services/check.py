@@ -97,4 +97,10 @@ def _sold_feature(row: dict[str, Any]) -> SoldFeature:
         source=row["source"],
         metrics=tuple(zip(row["keys"] or (), row["public_ids"] or (), strict=True)),
         quota=bool(row["quota"]),
+        is_suspended=bool(row["suspended"]),
+        sold_units={
+            key: units
+            for key, units in zip(row["keys"] or (), row["sold_units"] or (), strict=True)
+            if units is not None
+        },
     )

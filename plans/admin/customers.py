@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from billing.models import Invoice
+from billing.models import Invoice, TaxRate
 from billing.services.park import unpark_customer
+from billing.tax import percent_text
 from credits.models import CreditGrant
 from plans.admin.pages import (
     FactsAdmin,
@@ -159,6 +161,10 @@ class CustomerAdmin(PageAdmin):
                     "billing_state_province",
                     "billing_country",
                     "tax_id",
+                    "tax_rate_definition_id",
+                    "tax_exempt",
+                    "tax_exemption_reason",
+                    "tax_exemption_certificate",
                 ],
                 "classes": ["collapse"],
             },
@@ -180,6 +186,15 @@ class CustomerAdmin(PageAdmin):
         ),
     ]
     inlines = [SubscriptionInline, GrantInline, InvoiceInline]
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        """Offer the tax rates that there are."""
+        if db_field.name != "tax_rate_definition_id":
+            return super().formfield_for_dbfield(db_field, request, **kwargs)
+        rates = [(rate.public_id, f"{rate} ({percent_text(rate.rate)})") for rate in TaxRate.objects.order_by("name")]
+        return forms.TypedChoiceField(
+            choices=[("", "That of the address"), *rates], required=False, empty_value=None, label="Tax rate"
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Checkout and the API make customers."""

@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from plans.models import Customer
-from plans.models.customers import OrgRole
+from plans.models.customers import OrgRole, TaxCalculation
 from plans.serializers.fields import (
     Choice,
     CountryCode,
@@ -40,6 +40,11 @@ class NewCustomer(serializers.Serializer[Customer]):
     taxId = OptionalText(max_length=64, source="tax_id")
     taxExempt = Switch(required=False, source="tax_exempt")
     taxExemptionReason = OptionalText(max_length=255, source="tax_exemption_reason")
+    taxExemptionCertificate = OptionalText(max_length=255, source="tax_exemption_certificate")
+    taxRateDefinitionId = OptionalText(max_length=48, source="tax_rate_definition_id")
+    taxCalculationMethod = Choice(
+        choices=TaxCalculation.values, required=False, allow_null=True, source="tax_calculation_method"
+    )
     invoicePrefix = OptionalText(max_length=20, source="invoice_prefix")
     preferredLanguage = LanguageCode(max_length=16, source="preferred_language")
     timezone = TimeZoneName(max_length=64)
@@ -100,9 +105,9 @@ def customer_words(customer: Customer, *, merchant_id: str) -> dict[str, Any]:
         "taxId": customer.tax_id or None,
         "taxExempt": customer.tax_exempt,
         "taxExemptionReason": customer.tax_exemption_reason or None,
-        "taxExemptionCertificate": None,
-        "taxRateDefinitionId": None,
-        "taxCalculationMethod": None,
+        "taxExemptionCertificate": customer.tax_exemption_certificate or None,
+        "taxRateDefinitionId": customer.tax_rate_definition_id,
+        "taxCalculationMethod": customer.tax_calculation_method,
         "invoicePrefix": customer.invoice_prefix,
         "preferredLanguage": customer.preferred_language,
         "timezone": customer.timezone,

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from plans.models import Customer
+from plans.models import Customer, Merchant
 from plans.refusals import InvalidInput, NotFound, Refusal
 from plans.services.seats import OrganizationHasPrimary, check_role, move_member, open_first_seat
 
@@ -190,17 +190,25 @@ def _two_primaries() -> OrganizationHasPrimary:
     )
 
 
+def _no_such_tax_rate() -> InvalidInput:
+    return InvalidInput.at("taxRateDefinitionId", "is no tax rate definition. Create it with /v1/tax/rate-definitions.")
+
+
 _BY_CONSTRAINT: dict[str, Callable[[], Refusal]] = {
     "customer_email": _same_email,
     "customer_external_id": _same_external_id,
     "customer_invoice_prefix": _same_invoice_prefix,
     "customer_psp_id": _same_psp_id,
+    "customer_tax_rate_exists": _no_such_tax_rate,
     "organization_has_one_primary": _two_primaries,
 }
 
 
 def _free_invoice_prefix() -> str:
+    """Make a prefix that no customer has, beginning with the seller's if he has one."""
+    sellers = Merchant.objects.values_list("invoice_prefix", flat=True).get()
     while True:
-        prefix = "".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(6))
+        own = "".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(6))
+        prefix = f"{sellers}-{own}" if sellers else own
         if not Customer.objects.filter(invoice_prefix=prefix).exists():
             return prefix

@@ -138,6 +138,7 @@ def _give(plan: Plan, features: Sequence[FeatureConfig], before: dict[int, PlanF
 def delete_plan(*, plan: Plan, at: datetime) -> None:
     """Take a plan version off sale for good: nobody subscribes to it any more, and no list shows it.
 
-    Those who have it keep it. Deleting it again changes nothing.
+    Those who have it keep it; rules that gave it to whoever signs up hold no more. Deleting it again changes nothing.
     """
     Plan.objects.live().filter(pk=plan.pk).update(deleted_at=at)
+    plan.enrollment_rules.filter(deleted_at=None).update(deleted_at=at)

@@ -10,17 +10,22 @@ from plans.models import Feature, Subscription
 _METER = """
 WITH metered AS (
     INSERT INTO plans_subscriptionitem (
-        subscription_id, customer_id, metric_id, frequency, interval, clock_started_at, included_units, feature_units,
-        quantity
+        subscription_id, customer_id, metric_id, frequency, interval, clock_started_at, started_at, included_units,
+        feature_units, quantity
     )
     SELECT subscription.id, subscription.customer_id, metric.id, clock.frequency, clock.interval,
-        clock.clock_started_at, 0, 0, 1
+        clock.clock_started_at, clock.started_at, 0, 0, 1
     FROM plans_subscriptionfeature copy
     JOIN plans_subscription subscription ON subscription.id = copy.subscription_id
     JOIN plans_feature_metrics link ON link.feature_id = copy.feature_id
     JOIN plans_metric metric ON metric.id = link.metric_id AND metric.deleted_at IS NULL
     CROSS JOIN LATERAL (
-        SELECT item.frequency, item.interval, item.clock_started_at FROM plans_subscriptionitem item
+        SELECT item.frequency, item.interval, item.clock_started_at, COALESCE(
+            (SELECT min(start_at) FROM plans_subscriptionperiod ahead
+                WHERE ahead.item_id = item.id AND ahead.kind <> 'pause' AND ahead.end_at > %(at)s),
+            (SELECT max(start_at) FROM plans_subscriptionperiod last WHERE last.item_id = item.id),
+            item.started_at) AS started_at
+        FROM plans_subscriptionitem item
         LEFT JOIN plans_pricecomponent component ON component.id = item.component_id
         WHERE item.subscription_id = subscription.id AND item.ended_at IS NULL
         ORDER BY component.recurrence_count IS NOT NULL OR COALESCE(component.recurrence_until, '') <> '',
@@ -36,10 +41,11 @@ WITH metered AS (
     RETURNING *
 )
 INSERT INTO plans_subscriptionperiod (
-    item_id, subscription_id, customer_id, metric_id, number, start_at, end_at, bill_at
+    item_id, subscription_id, customer_id, metric_id, kind, number, start_at, end_at, whole_start_at, whole_end_at,
+    bill_at
 )
-SELECT metered.id, metered.subscription_id, metered.customer_id, metered.metric_id, pattern.number, pattern.start_at,
-    pattern.end_at, pattern.end_at
+SELECT metered.id, metered.subscription_id, metered.customer_id, metered.metric_id, pattern.kind, pattern.number,
+    pattern.start_at, pattern.end_at, pattern.whole_start_at, pattern.whole_end_at, pattern.end_at
 FROM metered
 CROSS JOIN LATERAL (
     SELECT item.id FROM plans_subscriptionitem item
@@ -51,8 +57,8 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) like_it
 JOIN plans_subscriptionperiod pattern ON pattern.item_id = like_it.id
-WHERE pattern.end_at > %(at)s
-    OR pattern.number = (SELECT max(last.number) FROM plans_subscriptionperiod last WHERE last.item_id = like_it.id)
+WHERE pattern.kind <> 'pause' AND (pattern.end_at > %(at)s OR pattern.start_at = (
+    SELECT max(last.start_at) FROM plans_subscriptionperiod last WHERE last.item_id = like_it.id))
 """
 
 

@@ -169,7 +169,7 @@ class TestWhatItSays:
         said = bill()
 
         assert "Invoice" not in said
-        assert "close           0  boundaries closed" in said
+        assert f"{'close':<18} {0:>6}  boundaries closed" in said
 
     def test_parked_customers_with_their_reason(self, ada):
         park_customer(customers=[ada.pk], reason="It does not add up.", at=AT)

@@ -14,8 +14,11 @@ from billing.books import INVARIANTS, check_books
 from billing.exchange import Paid
 from billing.models import Checkout, Invoice, Payment
 from billing.services.collect import record_payment
+from billing.services.credit_notes import credit_invoice
 from billing.services.subscribe import subscribe
+from billing.services.tax_settings import create_rate
 from billing.services.top_up import buy_pack
+from billing.services.void import void_invoice
 from credits.services.definitions import create_definition
 from credits.services.grants import adjust_grant, grant_credits
 from credits.services.packs import create_pack
@@ -24,6 +27,7 @@ from plans.models import Customer
 from tests.database import taken_back
 from tests.factories import CreditDefinitionFactory, CreditGrantFactory, CustomerFactory
 from tests.pro_plan import event, make_pro_plan, sweep, use
+from tests.seat_plan import give_seat, make_seat_plan, subscribed
 
 AT = datetime(2026, 1, 31, 14, 46, tzinfo=UTC)
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
@@ -77,7 +81,39 @@ def do_business():
     )  # fmt: skip
     buy_packs(customers[0], pro)
     deal_in_money()
+    take_back()
+    give_seats()
+    charge_tax()
     use_without_a_subscription(pro)
+
+
+def take_back():
+    """A credit note of a paid invoice that credits of money had paid in part, a void invoice with its replacement, and
+    a balance that was carried."""
+    sold, customer = make_pro_plan(base_cents=1_000, quota=None), CustomerFactory()
+    definition = create_definition(
+        at=AT, name="Voucher", scope="merchant", application_type="monetary", default_amount=Decimal(1_600),
+        currency="USD",
+    )  # fmt: skip
+    grant_credits(at=AT, customer=customer, definition=definition)
+    subscribe(at=AT, customer=customer, plan=sold.plan)
+    use(customer, sold.metric, 400, AT + DAY)
+    sweep(datetime(2026, 2, 28, 1, tzinfo=UTC))
+    partly = Invoice.objects.get(customer=customer, status="issued")
+    record_payment(invoice=partly.public_id, paid=Paid(reference="in_7", amount_cents=2_400), at=NOW)
+    credit_invoice(invoice=partly, amount_cents=500, reason="x", at=NOW)
+    credit_invoice(invoice=partly, amount_cents=500, reason="x", to="credit", at=NOW)
+    small, other = make_pro_plan(base_cents=None, quota=None), CustomerFactory()
+    grant_credits(at=AT, customer=other, definition=definition, amount=Decimal(100))
+    subscribe(at=AT, customer=other, plan=small.plan)
+    use(other, small.metric, 26, AT + DAY)
+    sweep(datetime(2026, 2, 28, 1, tzinfo=UTC))
+    use(other, small.metric, 100, AT + 30 * DAY)
+    sweep(datetime(2026, 3, 31, 1, tzinfo=UTC))
+    grant_credits(at=AT, customer=other, definition=definition, amount=Decimal(100))
+    wrong = Invoice.objects.get(customer=other, status="issued")
+    second = void_invoice(invoice=wrong, reason="x", rebill=True, at=NOW)
+    void_invoice(invoice=second, reason="x", rebill=True, at=NOW)
 
 
 def deal_in_money():
@@ -113,6 +149,23 @@ def use_without_a_subscription(pro):
     jobs.look_for_late_usage(january + 70 * DAY)
 
 
+def charge_tax():
+    """A customer who pays 19 %."""
+    rate = create_rate(at=AT, name="VAT", rate=Decimal("0.19"), jurisdiction="DE")
+    customer = CustomerFactory(tax_rate_definition_id=rate.public_id)
+    subscribe(at=AT, customer=customer, plan=make_pro_plan().plan)
+
+
+def give_seats():
+    """Three seats beyond those that a period began with; the last one waits for the next invoice."""
+    subscription = subscribed(make_seat_plan(), at=AT, seats=1)
+    for day in range(2):
+        give_seat(subscription, f"new-{day}", AT + DAY * day)
+    subscription.price.components.update(bill_immediately=False)
+    give_seat(subscription, "last", AT + DAY * 3)
+    sweep(NOW)
+
+
 def buy_packs(customer, pro):
     """One paid, one waiting for its payment."""
     definition = CreditDefinitionFactory(scope="merchant", plan=None, renew_on_billing=False, feature=pro.feature)
@@ -129,6 +182,8 @@ def spoil(*statements):
             ("billing_invoice", "issued_invoice_is_frozen"),
             ("billing_invoiceline", "issued_line_is_frozen"),
             ("credits_credittransaction", "ledger_is_append_only"),
+            ("billing_creditnote", "credit_note_is_frozen"),
+            ("billing_creditnoteline", "credit_note_line_is_frozen"),
         ):
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
         for statement in statements:
@@ -230,7 +285,10 @@ WAYS_TO_SPOIL = [
         "UPDATE billing_invoiceline SET amount_cents = amount_cents - 1 WHERE type = 'credit'",
     ),
     ("charged units cost their price", "UPDATE billing_invoiceline SET amount_cents = 1 WHERE type = 'minimum'"),
-    ("settled usage is included, credited or charged", "DELETE FROM billing_invoiceline WHERE type = 'usage'"),
+    (
+        "settled usage is included, credited or charged",
+        "DELETE FROM billing_invoiceline WHERE id = (SELECT min(id) FROM billing_invoiceline WHERE type = 'usage')",
+    ),
     (
         "a settled period came to the sum of its lines",
         "UPDATE plans_subscriptionperiod SET settled_net_cents = settled_net_cents + 1",
@@ -245,7 +303,11 @@ WAYS_TO_SPOIL = [
         "burned money is on an invoice",
         "UPDATE billing_invoiceline SET amount_cents = -1 WHERE type = 'credit' AND period_id IS NULL",
     ),
-    ("burned money is on an invoice", "DELETE FROM billing_invoiceline WHERE type = 'credit' AND period_id IS NULL"),
+    (
+        "burned money is on an invoice",
+        "DELETE FROM billing_invoiceline WHERE type = 'credit'"
+        " AND period_id IS NULL AND id NOT IN (SELECT line_id FROM billing_returnedcredit)",
+    ),
     ("burned money is on an invoice", "UPDATE credits_creditgrant SET currency = 'EUR' WHERE metric_id IS NULL"),
     (
         "what credits of money pay is spread over lines",
@@ -280,7 +342,8 @@ WAYS_TO_SPOIL = [
     ),
     (
         "an invoice is the sum of its lines",
-        "UPDATE billing_invoice SET subtotal_cents = 1, total_cents = 1 WHERE number IS NOT NULL",
+        "UPDATE billing_invoice SET subtotal_cents = 1, total_cents = 1"
+        " WHERE number IS NOT NULL AND credited_cents = 0 AND tax_cents = 0",
     ),
     (
         "an invoice is the sum of its lines",
@@ -288,14 +351,27 @@ WAYS_TO_SPOIL = [
         "UPDATE billing_invoice SET tax_cents = 1 WHERE number IS NOT NULL",
     ),
     (
+        "tax is that of its lines",
+        "UPDATE billing_invoice SET tax_cents = tax_cents + 1, total_cents = total_cents + 1 WHERE tax_cents > 0",
+    ),
+    ("tax is that of its lines", "UPDATE billing_invoiceline SET tax_rate = 0.2 WHERE tax_rate > 0"),
+    (
+        "tax is that of its lines",
+        "UPDATE billing_invoiceline SET taxable_cents = taxable_cents - 1 WHERE tax_rate > 0 AND taxable_cents > 99",
+    ),
+    (
+        "tax is that of its lines",
+        "UPDATE billing_invoiceline SET tax_cents = 0 WHERE tax_cents > 0;"
+        "UPDATE billing_invoice SET tax_cents = 0, subtotal_cents = total_cents WHERE tax_cents > 0",
+    ),
+    (
         "only issued invoices have lines",
         "UPDATE billing_invoice SET status = 'draft', number = NULL, finalized_at = NULL WHERE status = 'issued'",
     ),
-    ("only issued invoices have lines", "DELETE FROM billing_invoiceline"),
+    ("only issued invoices have lines", "DELETE FROM billing_invoiceline WHERE type = 'top_up'"),
     (
         "a close has one invoice",
-        "ALTER TABLE billing_invoice DROP CONSTRAINT one_invoice_per_subscription_kind_and_close;"
-        "UPDATE billing_invoice SET closes_at = '2026-03-31'",
+        "DROP INDEX one_invoice_per_subscription_kind_and_close;UPDATE billing_invoice SET closes_at = '2026-03-31'",
     ),
     (
         "periods of an item follow each other",
@@ -315,6 +391,14 @@ WAYS_TO_SPOIL = [
         "ALTER TABLE plans_subscriptionperiod DROP CONSTRAINT periods_of_an_item_do_not_overlap;"
         "UPDATE plans_subscriptionperiod SET start_at = '2026-04-01' WHERE start_at > '2026-04-01'",
     ),
+    ("units that were added are billed once", "UPDATE plans_addedunits SET billed_at = NULL"),
+    ("units that were added are billed once", "UPDATE billing_invoiceline SET quantity = quantity + 1"),
+    ("units that were added are billed once", "DELETE FROM billing_invoiceline WHERE effective_at IS NOT NULL"),
+    (
+        "units that were added follow each other",
+        f"DELETE FROM plans_addedunits WHERE id < {latest('plans_addedunits')}",
+    ),
+    ("units that were added follow each other", "UPDATE plans_subscriptionperiod SET quantity = quantity + 1"),
     ("invoice numbers have no gaps", "UPDATE plans_customer SET last_invoice_number = last_invoice_number + 1"),
     ("invoice numbers have no gaps", "UPDATE billing_invoice SET number = number || '7' WHERE number LIKE '%-001'"),
     (
@@ -340,6 +424,49 @@ WAYS_TO_SPOIL = [
     (
         "a bought pack is granted when it is paid",
         "UPDATE billing_invoice SET status = 'issued' WHERE status = 'paid' AND kind = 'top_up'",
+    ),
+    ("a credit note is the sum of its lines", "UPDATE billing_creditnote SET tax_cents = 1, subtotal_cents = 499"),
+    ("a credit note is the sum of its lines", "UPDATE billing_creditnoteline SET amount_cents = amount_cents + 1"),
+    (
+        "credit notes do not exceed their invoice",
+        "UPDATE billing_invoice SET credited_cents = 0 WHERE credited_cents > 0",
+    ),
+    ("credit notes do not exceed their invoice", "UPDATE billing_creditnote SET currency = 'EUR'"),
+    ("credit notes do not exceed their invoice", "UPDATE billing_creditnoteline SET tax_cents = 1"),
+    (
+        "credit notes do not exceed their invoice",
+        f"UPDATE billing_creditnoteline SET line_id = {latest('billing_invoiceline')}"
+        f" WHERE id = {latest('billing_creditnoteline')}",
+    ),
+    ("credit note numbers have no gaps", "UPDATE billing_creditnote SET sequence = sequence + 5"),
+    ("credit note numbers have no gaps", "UPDATE billing_creditnote SET number = number || '7'"),
+    ("what a credit note takes back went somewhere", "DELETE FROM billing_refund"),
+    ("what a credit note takes back went somewhere", "DELETE FROM billing_returnedcredit"),
+    (
+        "what a credit note takes back went somewhere",
+        "UPDATE credits_creditgrant SET reference_code = NULL WHERE reference_code LIKE 'credit_note:%'",
+    ),
+    ("no payment is given back more than once", "UPDATE billing_refund SET amount_cents = 2400"),
+    ("what a void invoice took is returned", "DELETE FROM billing_returnedcredit WHERE credit_note_id IS NULL"),
+    (
+        "what a void invoice took is returned",
+        "UPDATE billing_invoice SET status = 'issued', voided_at = NULL WHERE status = 'void'",
+    ),
+    (
+        "a replacement repeats what is void",
+        "UPDATE billing_invoiceline SET amount_cents = amount_cents + 1 WHERE replaced_line_id IS NOT NULL",
+    ),
+    (
+        "a replacement repeats what is void",
+        "UPDATE billing_invoice SET status = 'issued', voided_at = NULL WHERE status = 'void'",
+    ),
+    (
+        "a carried balance is on one later invoice",
+        "UPDATE billing_invoice SET carried_into_id = NULL WHERE status = 'carried'",
+    ),
+    (
+        "a carried balance is on one later invoice",
+        "UPDATE billing_invoiceline SET amount_cents = amount_cents + 1 WHERE type = 'brought_forward'",
     ),
     ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL"),
     ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL, step_at = now()"),
@@ -399,7 +526,7 @@ def test_the_command_prints_what_is_wrong_and_ends_with_1(capsys):
 
     out = capsys.readouterr().out
     assert ended.value.code == 1
-    assert "11 broken" in out
+    assert "14 broken" in out
     assert "the events make (1, 12500.000000, 0), but the day holds (0, 0.000000, 0)" in out
 
 

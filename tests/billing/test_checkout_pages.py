@@ -15,8 +15,9 @@ from billing.checkout_pages import checkout_page_path, order_summary, welcome
 from billing.checkout_sessions import CheckoutSession, sign_session
 from billing.models import Checkout, Invoice
 from billing.services.buyers import known_buyer, new_buyer
-from billing.services.checkout import first_fees_cents
+from billing.services.checkout import first_bill
 from billing.services.subscribe import subscribe
+from billing.services.tax import AppliedTax
 from metering.models import UsageEvent
 from metering.services.metrics import update_metric
 from plans.models import Customer, Subscription
@@ -89,7 +90,8 @@ def test_what_is_due_today_is_the_first_invoice(frequencies):
 
     subscribe(at=timezone.now(), customer=customer, plan=price.plan, price=price)
 
-    assert [bill.total_cents for bill in Invoice.objects.filter(customer=customer)] == [first_fees_cents(price)]
+    totals = [bill.total_cents for bill in Invoice.objects.filter(customer=customer)]
+    assert totals == [first_bill(price, AppliedTax()).total_cents]
 
 
 def test_a_yearly_fee_says_that_usage_is_billed_each_month():

@@ -1,18 +1,30 @@
 """Each "never" and "exactly one" of the database: rows that break it are refused by the constraint's name."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 
-from billing.models import Checkout, Invoice, Payment, PaymentMethod
+from billing.models import (
+    Checkout,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    Payment,
+    PaymentMethod,
+    Refund,
+    ReturnedCredit,
+    StripeVoid,
+)
 from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
+from billing.services.tax_settings import create_rate, register, set_nexus, update_settings
 from credits.models import CalendarMonth, CreditGrant, CreditTransaction, Reservation, TopUpPack, UsageDifference
 from metering.models import UsageEvent
-from plans.models import Seat, SubscriptionPeriod
+from plans.models import AddedUnits, EnrollmentRule, ScheduledChange, Seat, SeatChange, SubscriptionPeriod
 from tests.factories import CustomerFactory, PricingTableFactory, PricingTablePlanFactory
 from tests.pro_plan import make_pro_plan, sweep, use
 
@@ -46,6 +58,15 @@ def world():
         intent_type="payment", intent_id="pi_1", step_at=AT, expires_at=AT,
     )  # fmt: skip
     Seat.objects.create(member=customer, organization_id="org", started_at=AT)
+    SeatChange.objects.create(
+        organization_id="org", kind="add", member=customer, effective_at=AT, idempotency_key="k", created_at=AT
+    )
+    AddedUnits.objects.create(
+        period=SubscriptionPeriod.objects.filter(metric=None).earliest("pk"), from_quantity=2, to_quantity=4,
+        needed_at=AT, effective_at=AT, created_at=AT,
+    )  # fmt: skip
+    EnrollmentRule.objects.create(plan=pro.plan, matcher_type="domain", matcher_value="acme.io", created_at=AT)
+    ScheduledChange.objects.create(subscription=subscription, kind="cancel", effective_at=FEBRUARY, created_at=AT)
     Reservation.objects.create(
         customer=customer, feature=pro.feature, metric=pro.metric, units=5, reserved_at=AT,
         expires_at=AT + timedelta(minutes=1), idempotency_key="k",
@@ -55,10 +76,22 @@ def world():
     difference = UsageDifference.objects.create(
         period=period, customer=customer, number=1, found_at=AT, usage=-1, included=0, credited=-1, net_cents=0
     )
-    CreditTransaction.objects.create(
+    returned = CreditTransaction.objects.create(
         customer=customer, grant=CreditGrant.objects.earliest("pk"), kind="returned", amount=1, difference=difference,
         occurred_at=AT,
     )  # fmt: skip
+    line, payment = invoice.lines.get(type="fixed"), Payment.objects.get(status="succeeded")
+    for sequence in (1, 2):
+        note = CreditNote.objects.create(
+            customer=customer, invoice=invoice, sequence=sequence, number=f"CN-{sequence}", currency="USD", reason="x",
+            subtotal_cents=5, total_cents=5, due_cents=5, issued_at=AT,
+        )  # fmt: skip
+    CreditNoteLine.objects.create(credit_note=note, position=1, line=line, description="x", amount_cents=5)
+    ReturnedCredit.objects.create(line=line, transaction=returned, credit_note=note)
+    Refund.objects.create(
+        customer=customer, payment=payment, credit_note=note, amount_cents=5, currency="USD", created_at=AT
+    )
+    StripeVoid.objects.create(invoice=invoice, revision=0, void_at=AT)
     month = CalendarMonth.objects.create(
         customer=customer, metric=pro.metric, start_at=AT, end_at=FEBRUARY, settled_at=FEBRUARY, usage=2, credited=1
     )
@@ -69,6 +102,10 @@ def world():
         customer=customer, grant=CreditGrant.objects.earliest("pk"), kind="burned", amount=-1, month=month,
         occurred_at=AT,
     )  # fmt: skip
+    update_settings({"default_tax_rate": Decimal("0.19")})
+    create_rate(at=AT, name="VAT", rate=Decimal("0.07"), jurisdiction="DE")
+    set_nexus(state="CA", changes={"has_nexus": True})
+    register(at=AT, jurisdiction="DE", registration_number="DE1", tax_type="VAT")
     TopUpPack.objects.create(
         name="Pack", definition=pro.quota, amount=100, price_cents=500, currency="USD", created_at=AT
     )
@@ -127,6 +164,14 @@ BREACHES = {
     + copy_of("plans_customer", email="''", external_customer_id="NULL", invoice_prefix=OTHER),
     "seat_ends_after_its_start": lambda: change_of("plans_seat", started_at="now()", ended_at="now()"),
     "member_sits_in_one_organization_at_a_time": lambda: copy_of("plans_seat", organization_id="'other'"),
+    "added_units_are_more_than_before": lambda: change_of("plans_addedunits", from_quantity=4),
+    "unit_of_a_period_is_added_once": lambda: copy_of(
+        "plans_addedunits", from_quantity=3, to_quantity=5, effective_at="effective_at + interval '1 day'"
+    ),
+    "units_are_added_once_an_instant": lambda: copy_of("plans_addedunits", from_quantity=4, to_quantity=5),
+    "seat_change_is_made_once": lambda: copy_of("plans_seatchange", kind="'remove'"),
+    "enrollment_rule_is_unique": lambda: copy_of("plans_enrollmentrule"),
+    "enrollment_rule_matches_something": lambda: change_of("plans_enrollmentrule", matcher_value="''"),
     "plan_version_is_unique": lambda: copy_of("plans_plan"),
     "plan_version_is_positive": lambda: change_of("plans_plan", version_number=0),
     "plan_has_feature_once": lambda: copy_of("plans_planfeature"),
@@ -159,8 +204,16 @@ BREACHES = {
     ),
     "item_has_component_or_metric": lambda: change_of("plans_subscriptionitem", component_id="NULL", metric_id="NULL"),
     "item_includes_no_negative_units": lambda: change_of("plans_subscriptionitem", included_units=-1),
-    "period_number_is_unique": lambda: copy_of(
-        "plans_subscriptionperiod", start_at="start_at + interval '9 years'", end_at="end_at + interval '9 years'"
+    "part_of_a_period_lies_within_it": lambda: change_of(
+        "plans_subscriptionperiod", whole_start_at="start_at", whole_end_at="start_at"
+    ),
+    "period_includes_no_negative_units": lambda: change_of("plans_subscriptionperiod", included_units=-1),
+    "paused_subscription_says_since_when": lambda: change_of("plans_subscription", status="'paused'"),
+    "trial_ends_after_its_start": lambda: change_of("plans_subscription", trial_ends_at="started_at"),
+    "one_scheduled_change_waits": lambda: copy_of("plans_scheduledchange"),
+    "scheduled_change_names_its_price": lambda: change_of("plans_scheduledchange", kind="'change'"),
+    "scheduled_change_ends_in_one_way": lambda: change_of(
+        "plans_scheduledchange", applied_at="now()", withdrawn_at="now()"
     ),
     "period_ends_after_its_start": lambda: change_of("plans_subscriptionperiod", end_at="start_at"),
     "periods_of_an_item_do_not_overlap": lambda: copy_of(
@@ -201,6 +254,12 @@ BREACHES = {
     "definition_counts_units_or_money": lambda: change_of("credits_creditdefinition", currency="'USD'"),
     "definition_hangs_on_its_plan": lambda: change_of("credits_creditdefinition", plan_id="NULL"),
     "subscription_has_credit_once": lambda: copy_of("credits_subscriptioncredit"),
+    "creditdefinition_per_seat_renews_with_periods": lambda: change_of(
+        "credits_creditdefinition", per_seat="true", renew_on_billing="false"
+    ),
+    "subscriptioncredit_per_seat_renews_with_periods": lambda: change_of(
+        "credits_subscriptioncredit", per_seat="true", renew_on_billing="false"
+    ),
     "definition_grants_once_a_period": lambda: copy_of("credits_creditgrant", reference_code="NULL"),
     "definition_grants_once_a_subscription": lambda: "UPDATE credits_creditgrant SET period_id = NULL",
     "grant_reference_is_unique": lambda: copy_of("credits_creditgrant", period_id="NULL", source="'manual'"),
@@ -248,6 +307,16 @@ BREACHES = {
         "billing_invoice", "status = 'issued'", closes_at="now()", stripe_invoice_id="NULL"
     ),
     "invoice_is_at_stripe_once": lambda: "UPDATE billing_invoice SET stripe_invoice_id = 'in_1'",
+    "tax_settings_are_one_row": lambda: copy_of("billing_taxsettings", singleton="false"),
+    "billing_taxsettings_singleton_key": lambda: copy_of("billing_taxsettings"),
+    "default_tax_rate_is_a_share": lambda: change_of("billing_taxsettings", default_tax_rate="1.01"),
+    "tax_rate_is_a_share": lambda: change_of("billing_taxrate", rate="-0.01"),
+    "tax_rate_that_applies_names_its_area": lambda: change_of("billing_taxrate", area="''"),
+    "area_has_one_active_tax_rate": lambda: copy_of("billing_taxrate"),
+    "state_has_one_nexus": lambda: copy_of("billing_taxnexus"),
+    "tax_registration_is_noted_once": lambda: copy_of("billing_taxregistration"),
+    "customer_tax_rate_exists": lambda: change_of("plans_customer", tax_rate_definition_id="'tax_rate_def_no'"),
+    "invoice_tax_is_not_negative": lambda: change_of("billing_invoice", "status = 'draft'", tax_cents=-1),
     "invoice_total_adds_up": lambda: change_of("billing_invoice", "status = 'draft'", total_cents=1),
     "invoice_total_is_not_negative": lambda: change_of(
         "billing_invoice", "status = 'draft'", total_cents=-1, subtotal_cents=-1
@@ -260,6 +329,8 @@ BREACHES = {
         position=99, period_id="NULL", monetary_credit_cents="amount_cents + 1"
     ),
     "late_usage_line_says_what_was_found": lambda: _line(position=99, period_id="NULL", type="'late_usage'"),
+    "proration_says_what_it_credits": lambda: _line(position=99, period_id="NULL", type="'proration'", amount_cents=-1),
+    "billing_invoicedperiod_period_id_key": lambda: copy_of("billing_invoicedperiod"),
     "top_up_line_says_what_was_bought": lambda: _line(position=99, period_id="NULL", type="'top_up'"),
     "line_sign_fits_its_type": lambda: _line(position=99, period_id="NULL", type="'credit'", amount_cents=1),
     "customer_has_one_default_payment_method": lambda: copy_of("billing_paymentmethod", external_id="'pm_2'"),
@@ -272,7 +343,58 @@ BREACHES = {
     "subscribed_checkout_has_its_subscription": lambda: change_of("billing_checkout", status="'subscribed'"),
     "checkout_due_is_not_negative": lambda: change_of("billing_checkout", due_cents=-1),
     "settled_checkout_is_at_its_end": lambda: change_of("billing_checkout", settled_at="now()"),
+    "invoice_is_credited_no_more_than_its_total": lambda: change_of(
+        "billing_invoice", "status = 'issued'", credited_cents="total_cents + 1"
+    ),
+    "void_invoice_says_when": lambda: change_of("billing_invoice", "status = 'issued'", status="'void'"),
+    "only_a_carried_invoice_is_taken_along": lambda: change_of("billing_invoice", carried_into_id="id"),
+    "billing_invoice_replaces_id_key": lambda: "UPDATE billing_invoice SET replaces_id = (SELECT min(id) FROM"
+    " billing_invoice)",
+    "billing_invoiceline_replaced_line_id_key": lambda: "ALTER TABLE billing_invoiceline DISABLE TRIGGER"
+    " issued_line_is_frozen; UPDATE billing_invoiceline SET replaced_line_id = (SELECT min(id) FROM"
+    " billing_invoiceline)",
+    "invoice_is_brought_forward_once": lambda: ";".join(_brought_forward(position) for position in (98, 99)),
+    "brought_forward_line_says_of_what": lambda: _line(position=99, period_id="NULL", type="'brought_forward'"),
+    "credit_note_number_is_unique": lambda: copy_of("billing_creditnote", sequence=7),
+    "credit_note_sequence_is_unique": lambda: copy_of("billing_creditnote", number="'x'"),
+    "credit_note_credits_something": lambda: _note(subtotal_cents=0, total_cents=0, due_cents=0),
+    "credit_note_total_adds_up": lambda: _note(tax_cents=1),
+    "credit_note_credits_a_line_once": lambda: copy_of("billing_creditnoteline"),
+    "credit_note_line_is_positive": lambda: _free_notes() + change_of("billing_creditnoteline", amount_cents=0),
+    "billing_creditnoteline_difference_id_key": lambda: _free_notes()
+    + "UPDATE billing_creditnoteline SET difference_id = (SELECT min(id) FROM credits_usagedifference);"
+    + copy_of("billing_creditnoteline", credit_note_id=_other_note()),
+    "credit_is_returned_once": lambda: copy_of("billing_returnedcredit", transaction_id=_other_transaction()),
+    "billing_returnedcredit_transaction_id_key": lambda: copy_of(
+        "billing_returnedcredit", line_id="(SELECT min(id) FROM billing_invoiceline)"
+    ),
+    "refund_is_at_the_provider_once": lambda: "UPDATE billing_refund SET external_id = 're_1';"
+    + copy_of("billing_refund", credit_note_id="NULL"),
+    "payment_is_given_back_unasked_once": lambda: ";".join([copy_of("billing_refund", credit_note_id="NULL")] * 2),
+    "billing_refund_credit_note_id_key": lambda: copy_of("billing_refund"),
+    "refund_is_positive": lambda: change_of("billing_refund", amount_cents=0),
+    "revision_is_voided_once": lambda: copy_of("billing_stripevoid"),
 }
+
+
+def _brought_forward(position):
+    return _line(position=position, period_id="NULL", type="'brought_forward'", carried_invoice_id="invoice_id")
+
+
+def _free_notes():
+    return "".join(f"ALTER TABLE billing_{table} DISABLE TRIGGER USER;" for table in ("creditnote", "creditnoteline"))
+
+
+def _note(**changes):
+    return _free_notes() + change_of("billing_creditnote", **changes)
+
+
+def _other_note():
+    return "(SELECT min(id) FROM billing_creditnote)"
+
+
+def _other_transaction():
+    return "(SELECT min(id) FROM credits_credittransaction)"
 
 
 def _line(**changes):

@@ -44,6 +44,13 @@ def refuses(statement, *parameters):
         "subscription_id = NULL",
         "subtotal_cents = 1, total_cents = 1",
         "tax_cents = 1, total_cents = total_cents + 1",
+        "prices_include_tax = true",
+        "tax_rate = 0.2",
+        "tax_name = 'VAT'",
+        "tax_jurisdiction = 'DE'",
+        "tax_method = 'exempt'",
+        "tax_reason_code = 'no_nexus'",
+        "tax_exemption_reason = 'Charity'",
         "public_id = 'inv_other'",
         "period_start_at = period_start_at - interval '1 day'",
         "period_end_at = period_end_at + interval '1 day'",
@@ -70,7 +77,17 @@ def test_the_state_of_an_issued_invoice_goes_on(issued):
 
 
 @pytest.mark.parametrize(
-    "change", ["amount_cents = 1", "quantity = 2", "description = 'x'", "position = 9", "type = 'usage'"]
+    "change",
+    [
+        "amount_cents = 1",
+        "quantity = 2",
+        "description = 'x'",
+        "position = 9",
+        "tax_cents = 1",
+        "tax_rate = 0.1",
+        "taxable_cents = 1",
+        "type = 'usage'",
+    ],
 )
 def test_a_line_of_an_issued_invoice_cannot_change(issued, change):
     assert refuses(f"UPDATE billing_invoiceline SET {change} WHERE invoice_id = %s", issued.pk)
@@ -112,6 +129,7 @@ def test_a_draft_and_its_lines_may_change(issued):
     InvoiceLine.objects.filter(invoice=draft).update(amount_cents=1)
     InvoiceLine.objects.filter(invoice=draft).delete()
     Invoice.objects.filter(pk=draft.pk).update(finalize_at=FEBRUARY + timedelta(days=1))
+    draft.invoiced_periods.all().delete()
     draft.delete()
 
 

@@ -12,6 +12,7 @@ from django.test import override_settings
 from billing.models import Invoice, InvoiceLine, InvoiceStatus, Payment, PaymentMethod
 from billing.services.close_periods import close_periods, due_subscriptions
 from billing.services.subscribe import subscribe
+from billing.services.tax_settings import create_rate, register, update_settings
 from billing.signed_links import InvoiceLinkInvalid, absolute, invoice_page_path, read_invoice_token
 from plans.models import Merchant
 from plans.page_words import period_text
@@ -145,7 +146,7 @@ def test_a_draft_is_not_final_and_has_no_total(read, customer):
 )
 def test_every_other_state_is_told_in_words(read, customer, status, sentence, due):
     invoice = bill(customer)
-    Invoice.objects.filter(pk=invoice.pk).update(status=status)
+    Invoice.objects.filter(pk=invoice.pk).update(status=status, voided_at=FEBRUARY if status == "void" else None)
 
     text = read(invoice)
 
@@ -279,6 +280,49 @@ def test_tax_stands_between_subtotal_and_total(read, customer):
 
     assert "Subtotal $100.00 Tax $19.00 Total $119.00" in read(draft)
     assert "Tax" not in read(invoice)
+
+
+def test_tax_is_told_with_its_rate_and_what_it_is_of(read, customer):
+    create_rate(at=FEBRUARY, name="German VAT", rate=Decimal("0.19"), jurisdiction="DE")
+    type(customer).objects.update(billing_country="DE")
+
+    text = read(bill(customer))
+
+    # 551 on the fee and 2,375 on 12,500.
+    assert "Subtotal $154.00 Tax (19%) on $154.00 $29.26 Total $183.26" in text
+    assert "Tax: German VAT, DE." in text
+
+
+def test_tax_that_prices_include_is_told(read, customer):
+    update_settings({"default_tax_rate": Decimal("0.19"), "prices_include_tax": True})
+
+    text = read(bill(customer))
+
+    # 463 of 2,900 and 1,996 of 12,500.
+    assert "Subtotal without tax $129.41 Tax (19%) on $129.41 $24.59 Total $154.00" in text
+    assert "The amounts of the lines include the tax." in text
+
+
+def test_why_somebody_pays_no_tax_is_told(read, customer):
+    type(customer).objects.update(tax_exempt=True, tax_exemption_reason="Reverse charge")
+
+    assert "No tax is charged: Reverse charge." in read(bill(customer))
+
+
+def test_the_seller_is_named_with_address_and_the_tax_numbers_of_the_place(read, customer):
+    Merchant.objects.update(
+        legal_name="Northwind GmbH", address_line1="Hafen 1", postal_code="10115", city="Berlin", country="DE",
+        tax_id="12/345",
+    )  # fmt: skip
+    create_rate(at=FEBRUARY, name="VAT", rate=Decimal("0.19"), jurisdiction="DE")
+    register(at=FEBRUARY, jurisdiction="Germany", registration_number="DE123", tax_type="VAT")
+    register(at=FEBRUARY, jurisdiction="FR", registration_number="FR999", tax_type="TVA")
+    type(customer).objects.update(billing_country="DE")
+
+    text = read(bill(customer))
+
+    assert "From Northwind GmbH Hafen 1 10115 Berlin Germany Tax ID 12/345 VAT DE123 To" in text
+    assert "FR999" not in text
 
 
 def test_buyer_and_seller_are_named_with_what_is_known_of_them(read, customer):
@@ -449,9 +493,10 @@ def test_needs_the_same_number_of_queries_for_any_number_of_lines(client, custom
     pay(invoice)
     billing_zone()
 
-    # The invoice, its lines, its payments, the seller. What explains usage is read for all periods together: what was
+    # The invoice, its lines, its payments, the seller, its credit notes and refunds. What explains usage is read for
+    # all periods together: what was
     # booked (2), what today's events would book (3) and the grants; and of each period its metric's version and days.
-    with django_assert_num_queries(4 + 6 + 2):
+    with django_assert_num_queries(6 + 6 + 2):
         text = words(client.get(invoice_page_path(invoice)))
 
     assert InvoiceLine.objects.filter(invoice=invoice).count() == 3 + count

@@ -101,7 +101,7 @@ class TestWorkedNumbers:
 
         run_sweeps(AT)
 
-        assert bills(customer)[0][:2] == ("issued", 49)
+        assert bills(customer)[0][:2] == ("carried", 49)
         assert stripe_invoices(at_stripe) == []
 
     def test_an_invoice_of_stripes_minimum_is_sent_and_paid(self, give_card, run_sweeps, at_stripe):
@@ -368,7 +368,7 @@ class TestParking:
         jobs.collect_invoices(AT)
 
         parked = Customer.objects.get(parked_at__isnull=False)
-        assert "5000 were paid, its total is 2900" in parked.parked_reason
+        assert "5000 were paid, 2900 of 2900 are open" in parked.parked_reason
         assert newest(customer).status == "issued"
 
 

@@ -144,7 +144,7 @@ class TestUsage:
         bill, _ = bill_of(2_500, quota=600, unit_cost_cents=10, divide_by=1_000, divide_round="up")
 
         # 3 GB, and 2 GB for the 1,900 MB that are not credited.
-        assert bill == ("issued", 20, [("usage", 2_500, 30), ("credit", 600, -10)])
+        assert bill == ("carried", 20, [("usage", 2_500, 30), ("credit", 600, -10)])
         assert lines()[0][3] is None
 
     @pytest.mark.parametrize(("currency", "cents"), [("JPY", 3), ("KWD", 2_900)])
@@ -195,8 +195,12 @@ class TestUnitsInAdvance:
         self.bill_seats(customer=acme, amount_cents=1_500)
         sweep(APRIL)
 
-        # On 1 March the first three; on 1 April the first two and the one that came on 2 March.
-        assert [lines for _, _, lines in bills(acme)] == [[("per_unit", 3, 4_500)], [("per_unit", 3, 4_500)]]
+        # On 1 March the first three; on 1 April the first two and the one that came on 2 March. For the two who came on
+        # that day, 30 of 31 days: 2 × 1,500 × 30 / 31 = 2,903.2.
+        assert [lines for _, _, lines in bills(acme)] == [
+            [("per_unit", 3, 4_500)],
+            [("per_unit", 3, 4_500), ("per_unit", 2, 2_903)],
+        ]
 
     def test_an_organization_pays_at_least_the_minimum(self):
         acme = CustomerFactory(org_role="primary", customer_organization_id="acme")

@@ -244,7 +244,7 @@ class TestWorkingOff:
 
         assert (first.done, first.failed) == (0, 1)
         assert (waiting.processed_at, waiting.attempts, waiting.process_at) == (None, 1, NOW + MINUTE)
-        assert waiting.error == f"AmountMismatch: invoice {issued.number}: 100 were paid, its total is 2900"
+        assert waiting.error == f"AmountMismatch: invoice {issued.number}: 100 were paid, 2900 of 2900 are open"
         assert (too_early.done, too_early.failed) == (0, 0)
         assert (later.done, later.failed) == (1, 0)
         assert (StripeInbox.objects.get().processed_at, StripeInbox.objects.get().error) == (NOW + MINUTE, "")

@@ -306,3 +306,37 @@ def test_deletes_a_definition_softly(api, pro, customer, path):
     assert api.post(f"{address}/delete").status == 404
     assert api.get("/v1/credits/definitions").body["definitions"] == []
     assert CreditGrant.objects.filter(revoked_at=None).count() == 2
+
+
+def test_refuses_a_feature_that_does_not_count_what_the_component_does(api, guide):
+    other = FeatureFactory(slug="uploads", metrics=[MetricFactory()])
+
+    answer = api.post("/v1/credits/definitions", guide | {"featureId": other.public_id})
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "featureId")
+    assert not CreditDefinition.objects.exists()
+
+
+def test_takes_the_feature_that_counts_what_the_component_does(api, guide):
+    answer = api.post("/v1/credits/definitions", guide | {"featureSlug": "api-calls"})
+
+    assert answer.status == 200
+    assert answer.body["definition"]["priceComponentId"] == "comp_usage_xyz"
+
+
+def test_refuses_an_id_and_a_slug_of_two_features(api, component):
+    other = FeatureFactory(slug="uploads", metrics=[component.metric])
+    body = {
+        "scope": "plan",
+        "applicationType": "usage",
+        "planId": component.price.plan.public_id,
+        "featureId": other.public_id,
+        "featureSlug": "api-calls",
+        "name": "Quota",
+        "defaultAmount": 1,
+    }
+
+    answer = api.post("/v1/credits/definitions", body)
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "featureSlug")
+    assert api.post("/v1/credits/definitions", body | {"featureSlug": "uploads"}).status == 200

@@ -259,7 +259,8 @@ def test_a_grant_without_a_subscription_entitles():
 def test_a_subscription_that_does_not_run_entitles_to_nothing(status):
     pro = make_pro_plan(quota=None)
     customer = subscribed(pro)
-    Subscription.objects.filter(customer=customer).update(status=status)
+    paused_at = JAN_1 if status == "paused" else None
+    Subscription.objects.filter(customer=customer).update(status=status, paused_at=paused_at)
 
     assert not checked(customer, pro).entitled
 

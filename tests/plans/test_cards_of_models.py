@@ -8,8 +8,9 @@ import pytest
 
 from billing.checkout_pages import order_summary
 from billing.models import Invoice
-from billing.services.checkout import first_fees_cents, needs_card
+from billing.services.checkout import first_bill, needs_card
 from billing.services.subscribe import subscribe
+from billing.services.tax import AppliedTax
 from credits.services.offered_plans import read_card, read_offered_plans
 from plans.models import Price
 from plans.serializers.pricing_tables import card_words
@@ -269,7 +270,7 @@ def test_the_checkout_adds_up_fee_seats_and_set_up():
     order = order_summary(price)
 
     # 29.00 + 3 × 10.00 + 100.00
-    assert first_fees_cents(price) == 15_900
+    assert first_bill(price, AppliedTax()).total_cents == 15_900
     assert order.rows == [
         ("Base fee", "$29.00 each month"),
         ("3 seats", "$30.00 each month"),
@@ -288,7 +289,7 @@ def test_what_the_checkout_adds_up_is_what_the_first_invoice_bills():
 
     subscribe(at=START, customer=customer, plan=price.plan, price=price)
 
-    assert Invoice.objects.get(customer=customer).total_cents == first_fees_cents(price) == 15_900
+    assert Invoice.objects.get(customer=customer).total_cents == first_bill(price, AppliedTax()).total_cents == 15_900
 
 
 def test_the_checkout_says_of_a_plan_that_is_paid_once_that_nothing_renews():

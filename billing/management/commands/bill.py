@@ -13,15 +13,17 @@ from billing.models import Invoice
 from plans.models import Customer
 from plans.words import money_text
 
-_WHAT_A_SWEEP_DOES = {
+WHAT_A_SWEEP_DOES = {
     "attribute": "events given to customers",
     "count": "slices of events counted for metrics",
     "refill": "credits refilled",
+    "scheduled changes": "subscriptions changed or ended as scheduled",
     "close": "boundaries closed",
     "finalize": "drafts finalized",
     "months": "calendar months without a subscription settled",
     "late usage": "periods and months looked at for the last time",
     "checkout": "checkouts brought to their end",
+    "void": "invoices made void at Stripe",
     "send": "invoices sent to Stripe",
     "collect": "invoices paid",
     "inbox": "Stripe events worked off",
@@ -66,9 +68,9 @@ class Command(BaseCommand):
     def _print_sweeps(self, run: BillingRun) -> None:
         for name, swept in run.swept.items():
             failed = f", {swept.failed} failed" if swept.failed else ""
-            self.stdout.write(f"{name:<10} {swept.done:>6}  {_WHAT_A_SWEEP_DOES[name]}{failed}")
+            self.stdout.write(f"{name:<18} {swept.done:>6}  {WHAT_A_SWEEP_DOES[name]}{failed}")
             for problem in swept.problems:
-                self.stdout.write(f"{'':<10} {'':>6}  · {problem}")
+                self.stdout.write(f"{'':<18} {'':>6}  · {problem}")
         if run.unavailable:
             self.stdout.write(f"\nStripe cannot be reached, so invoices wait: {run.unavailable}")
         parked = Customer.objects.filter(parked_at__isnull=False).order_by("pk")

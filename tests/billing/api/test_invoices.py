@@ -70,6 +70,9 @@ class TestList:
             "effectiveTaxRate": "0",
             "taxJurisdiction": None,
             "taxCalculationMethod": None,
+            "pricesIncludeTax": False,
+            "taxExemptionReason": None,
+            "taxReasonCode": None,
             "currency": "USD",
             "issueDate": FINALIZED,
             "dueDate": FINALIZED,
@@ -84,6 +87,11 @@ class TestList:
             "documentType": "standard",
             "originalInvoiceId": None,
             "cancellationOrCreditReason": None,
+            "voidedAt": None,
+            "replacesInvoiceId": None,
+            "carriedToInvoiceId": None,
+            "creditedAmountCents": 0,
+            "openAmountCents": 15_400,
             "createdAt": FINALIZED,
             "updatedAt": FINALIZED,
             "customer": {"id": ada.public_id, "name": "Ada"},
@@ -191,7 +199,7 @@ class TestList:
         for _ in range(10):
             subscribe(at=AT, customer=CustomerFactory(), plan=pro.plan)
 
-        with django_assert_max_num_queries(6):
+        with django_assert_max_num_queries(7):
             assert len(numbers(api.get("/v1/invoices"))) == 12
 
 

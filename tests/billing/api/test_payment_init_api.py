@@ -508,7 +508,7 @@ def test_another_amount_captured_by_hand_parks_the_customer_and_the_buyer_sees_h
     answer = visitor.status(begun.body["intentId"])
 
     assert answer.body["status"] == "succeeded"
-    assert "1000 were paid, its total is 2900" in Customer.objects.get().parked_reason
+    assert "1000 were paid, 2900 of 2900 are open" in Customer.objects.get().parked_reason
     assert "1000 were paid" in Checkout.objects.get().step_error
 
 

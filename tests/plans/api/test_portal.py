@@ -7,6 +7,7 @@ import httpx
 import lumen
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from billing.models import Invoice, Payment, PaymentMethod
 from billing.services.subscribe import subscribe
@@ -57,7 +58,7 @@ def test_tells_that_there_is_no_subscription(api, jane):
 @pytest.mark.parametrize(("status", "active"), [("past_due", True), ("paused", False), ("unpaid", False)])
 def test_a_subscription_that_gives_nothing_is_shown_but_not_active(api, jane, price, now, status, active):
     subscribe(at=now, customer=jane, plan=price.plan, price=price)
-    Subscription.objects.update(status=status)
+    Subscription.objects.update(status=status, paused_at=timezone.now() if status == "paused" else None)
 
     body = api.get(STATUS, {"externalCustomerId": "user_1"}).body
 
