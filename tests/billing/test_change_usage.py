@@ -266,3 +266,27 @@ def test_closing_the_parts_is_done_once_however_often_the_sweep_runs(pro, big, c
 
     assert [lines_of(invoice) for invoice in Invoice.objects.order_by("pk")] == before
     assert not SubscriptionPeriod.objects.filter(end_at__lte=MAY, metric__isnull=False, settled_at=None).exists()
+
+
+def test_changing_to_yearly_and_back_on_one_day_gives_nothing_new(pro, customer):
+    yearly = make_pro_plan(frequency="YEARLY", base_cents=29_000, quota=120_000, beside=pro)
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 10_000, MAY + HOUR)
+
+    there = change_now(subscription=subscription, price=yearly.price, at=MAY + 9 * HOUR)
+    change_now(subscription=there.subscription, price=pro.price, at=MAY + 15 * HOUR)
+
+    assert remaining(customer, pro.metric, MAY + 16 * HOUR) == 0
+    assert_books_add_up(at=MAY + 16 * HOUR)
+
+
+def test_a_plan_without_the_metric_in_between_gives_nothing_new(pro, customer):
+    other = make_pro_plan()
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 10_000, MAY + HOUR)
+
+    there = change_now(subscription=subscription, price=other.price, at=MAY + 9 * HOUR)
+    change_now(subscription=there.subscription, price=pro.price, at=MAY + 15 * HOUR)
+
+    assert remaining(customer, pro.metric, MAY + 16 * HOUR) == 0
+    assert_books_add_up(at=MAY + 16 * HOUR)
