@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
             BEGIN
                 -- A grant that has not begun may be withdrawn, with what it was granted, adjusted and revoked until then.
                 IF TG_OP = 'DELETE' AND EXISTS (
-                    SELECT FROM credits_creditgrant WHERE id = OLD.grant_id AND starts_at > OLD.occurred_at
+                    SELECT FROM credits_creditgrant WHERE id = OLD.grant_id AND starts_at >= OLD.occurred_at
                 ) AND NOT EXISTS (
                     SELECT FROM credits_credittransaction
                     WHERE grant_id = OLD.grant_id AND kind NOT IN ('granted', 'adjusted', 'revoked')
