@@ -11,8 +11,8 @@ class CalendarMonth(models.Model):
 
     `settled_at` is NULL on the one that is settled next: all such usage before its start is settled, and its `end_at`
     is the end of its month. When it is settled, `usage` is what was used in it, in metered units, of which `credited`
-    burned grants. Number 0 is the settlement; others are what was found later, signed. Where nothing was used
-    and no grant moved there is no row. `late_usage_closed_at` is NULL until it was looked at for the last time.
+    burned grants. Number 0 is the settlement; others are what was found later, signed. Where no grant had units
+    left there is no row. `late_usage_closed_at` is NULL until it was looked at for the last time.
     """
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="+", db_index=False)

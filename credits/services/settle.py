@@ -99,16 +99,17 @@ def book_usage(
 ) -> dict[int, SettledUsage]:
     """Settle periods and gaps, each the next of its customer and metric, and return what the periods were settled with,
     by their keys. The caller holds the locks, under which the positions were read; the periods' items must be loaded.
-    Gaps in which nothing was used and no grant moved are not stored."""
+    Gaps in which no grant had units left are not stored: whatever is found of them later, nobody can pay for it."""
     ordered = sorted(stretches, key=lambda one: one.end_at)
     periods = [one for one in ordered if isinstance(one, SubscriptionPeriod)]
-    gaps = [one for one in ordered if isinstance(one, CalendarMonth)]
     events = count_positive_events([period for period in periods if asks_for_events(period)])
     entries = _Entries(at, _roll_over(positions, ordered, at))
-    settled = {}
+    settled, with_units = {}, []
     for stretch in ordered:
         position = positions[_pair(stretch)]
         usage = _usage_of(stretch, position, entries, events)
+        if isinstance(stretch, CalendarMonth) and entries.leave_units(stretch, position):
+            with_units.append(stretch)
         entries.burn(stretch, usage.by_grant)
         entries.expire(stretch, entries.stored(_rests_at_end_of(stretch, position)))
         stretch.settled_at = at
@@ -121,7 +122,7 @@ def book_usage(
             stretch.settled_included = usage.included
             stretch.settled_credited = credited
             stretch.settled_events = events.get(stretch.pk)
-    insert_rows(gap for gap in gaps if gap.usage or entries.has_moved(gap))
+    insert_rows(with_units)
     entries.write()
     update_rows(periods, _SETTLED)
     return settled
@@ -236,7 +237,6 @@ class _Entries:
         self._transactions: list[CreditTransaction] = []
         self._taken: dict[int, Decimal] = {}
         self._expired: set[int] = set()
-        self._moved_in: set[tuple[Pair, int]] = set()
 
     def stored(self, units: Mapping[int, Decimal]) -> dict[int, Decimal]:
         """Units by stored grants: the provisional ones among them are written now."""
@@ -254,12 +254,15 @@ class _Entries:
                 self._expired.add(grant)
                 self._move(grant, TransactionKind.EXPIRED, rest, period)
 
-    def has_moved(self, gap: CalendarMonth) -> bool:
-        """Tell whether units of some grant were burned or expired in a gap."""
-        return (gap.pair, gap.key) in self._moved_in
+    def leave_units(self, gap: CalendarMonth, position: Position) -> bool:
+        """Tell whether what was booked so far leaves units of some grant to a gap, to be used or to expire in it."""
+        return any(
+            grant.ledger_remaining > self._taken.get(self._rolled.get(grant.key, grant.key), 0)
+            for grant in position.grants + position.provisional_grants
+            if grant.starts_at < gap.end_at
+        )
 
     def _move(self, grant: int, kind: TransactionKind, units: Decimal, period: Stretch) -> None:
-        self._moved_in.add((_pair(period), _key(period)))
         self._taken[grant] = self._taken.get(grant, Decimal(0)) + units
         self._transactions.append(
             CreditTransaction(

@@ -123,7 +123,7 @@ class TestWithoutASubscription:
         CalendarMonth.objects.exclude(settled_at__isnull=False).delete()
 
         assert stepped == ledger(customer=other)
-        # February was idle and leaves no row. What is left in the middle of March expires with March.
+        # February was idle. What is left in the middle of March expires with March.
         assert stepped == [
             ("burned", -300, JANUARY, FEBRUARY),
             ("burned", -100, MARCH, APRIL),
@@ -138,7 +138,8 @@ class TestWithoutASubscription:
 
         assert jobs.settle_months(APRIL + HOUR).done == 1
 
-        assert len(months()) == 36
+        # The three months since are idle.
+        assert len(months()) == 36 + 3
         assert remaining(customer, pro.metric, APRIL + HOUR) == 640
 
     def test_a_month_belongs_to_the_billing_zone(self, pro, customer, in_billing_zone):
@@ -162,7 +163,7 @@ class TestWithoutASubscription:
         jobs.settle_months(MARCH + HOUR)
 
         # February comes to -70, so to nothing.
-        assert months() == [(JANUARY, FEBRUARY, 300, 300)]
+        assert months() == [(JANUARY, FEBRUARY, 300, 300), (FEBRUARY, MARCH, 0, 0)]
         assert remaining(customer, pro.metric, MARCH) == before == 700
 
     def test_a_peak_counts_once_a_month(self, customer):
@@ -366,6 +367,34 @@ class TestLateUsage:
         ]
         assert months()[1] == (JANUARY, FEBRUARY, 45, 20)
         assert offenders(self.CLOSED) == []
+
+    def test_an_idle_month_burns_what_arrives_late(self, pro, customer):
+        bought(pro, customer, 100)
+        jobs.settle_months(FEBRUARY + HOUR)
+        assert months() == [(JANUARY, FEBRUARY, 0, 0)]
+        self.late(pro, customer, 45)
+
+        jobs.look_for_late_usage(self.CLOSED)
+
+        assert months() == [(JANUARY, FEBRUARY, 0, 0), (JANUARY, FEBRUARY, 45, 45)]
+        assert ledger() == [("burned", -45, JANUARY, FEBRUARY)]
+        assert remaining(customer, pro.metric, self.CLOSED) == 55
+        assert offenders(self.CLOSED) == []
+
+    def test_a_month_before_any_units_has_nothing_to_burn(self, pro, customer):
+        bought(pro, customer, 100, at=MARCH)
+        jobs.settle_months(MARCH + HOUR)
+
+        assert months() == []
+
+    def test_a_month_after_the_last_unit_has_nothing_to_burn(self, pro, customer):
+        bought(pro, customer, 100)
+        use(customer, pro.metric, 100, JANUARY + DAY)
+        use(customer, pro.metric, 5, FEBRUARY + DAY)
+
+        jobs.settle_months(MARCH + HOUR)
+
+        assert months() == [(JANUARY, FEBRUARY, 100, 100)]
 
     def test_fewer_units_come_back(self, pro, customer):
         bought(pro, customer, 100)

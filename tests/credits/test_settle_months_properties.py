@@ -125,13 +125,12 @@ def settle_until(customer, at):
 
 
 def rows(customer):
-    """The ledger of a customer by the order of his grants, and his settled months that burned something. A month in
-    which no grant is live any more has a row where it was settled together with the one before, and none by itself."""
+    """The ledger of a customer by the order of his grants, and his settled months."""
     grants = list(CreditGrant.objects.filter(customer=customer).order_by("pk").values_list("pk", flat=True))
     moved = CreditTransaction.objects.filter(customer=customer).values_list(
         "grant_id", "kind", "amount", "period__end_at", "month__start_at", "month__end_at"
     )
-    months = CalendarMonth.objects.filter(customer=customer, settled_at__isnull=False, credited__gt=0)
+    months = CalendarMonth.objects.filter(customer=customer, settled_at__isnull=False)
     return (
         sorted((grants.index(grant), *(str(one) for one in row)) for grant, *row in moved),
         sorted(months.values_list("start_at", "end_at", "usage", "credited")),
