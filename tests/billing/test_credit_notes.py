@@ -285,7 +285,7 @@ class TestRefusals:
             credit(buy_pack(customer=ada, pack=pack, at=BILLED))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(
         st.tuples(

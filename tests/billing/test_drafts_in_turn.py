@@ -21,7 +21,7 @@ from tests.pro_plan import assert_books_add_up, make_pro_plan, use
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-DAYS = 12
+DAYS = 8
 NOW = AT + DAYS * DAY + timedelta(hours=2)
 
 pytestmark = pytest.mark.django_db
@@ -99,7 +99,7 @@ def _same(text):
 
 
 class TestOneTurn(TestCase):
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(
         usage=st.lists(st.integers(0, 40), min_size=DAYS, max_size=DAYS),
         quota=st.sampled_from([None, 10]),

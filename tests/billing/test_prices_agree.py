@@ -112,7 +112,7 @@ def seen(lines):
     ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(prices(), months, credits, st.booleans())
 def test_preview_upcoming_and_invoice_agree_and_the_books_add_up(terms, month, given_credits, flip):
     with transaction.atomic():

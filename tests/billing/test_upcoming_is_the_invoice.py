@@ -161,7 +161,7 @@ def finalized(story, at):
 # Fewer units of the first month give units back, which those of the second take.
 @example(terms=PLAIN, grants=[(20, 0, None, None)], early=[(9, 20)], late=[(9, -15), (40, 6)], open_usage=[(70, 60)])
 @pytest.mark.django_db
-@profile(max_examples=30, deadline=None)
+@profile(max_examples=15, deadline=None)
 @given(terms=PLANS, grants=GRANTS, early=USAGE, late=USAGE, open_usage=USAGE)
 def test_a_draft_and_the_upcoming_invoice_have_the_lines_that_are_written_then(terms, grants, early, late, open_usage):
     with TakenBack(), override_settings(LATE_USAGE_DAYS=70):

@@ -138,7 +138,7 @@ def rows(customer):
 
 
 @pytest.mark.django_db
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     aggregation=st.sampled_from(["SUM", "SUM", "MAX", "UNIQUE_COUNT"]),
     subscriptions=SUBSCRIPTIONS,
@@ -166,7 +166,7 @@ def test_settlement_changes_no_live_number_and_once_is_enough(aggregation, subsc
 
 
 @pytest.mark.django_db
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(subscriptions=SUBSCRIPTIONS, usage=USAGE, grants=GRANTS)
 def test_one_jump_writes_the_rows_of_many_steps(subscriptions, usage, grants):
     with TakenBack():

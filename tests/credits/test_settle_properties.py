@@ -126,7 +126,7 @@ def ended_periods(customer):
 
 
 @pytest.mark.django_db
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS, batches=st.sampled_from([[3], [1, 1, 1], [1, 2], [2, 1]]))
 def test_settlement_books_what_was_live_before_it(terms, usage, grants, batches):
     with taken_back():
@@ -148,7 +148,7 @@ def test_settlement_books_what_was_live_before_it(terms, usage, grants, batches)
 
 
 @pytest.mark.django_db
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS)
 def test_units_and_ledger_add_up(terms, usage, grants):
     with taken_back():
@@ -173,7 +173,7 @@ def test_units_and_ledger_add_up(terms, usage, grants):
 
 
 @pytest.mark.django_db
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS, random=st.randoms(use_true_random=False))
 def test_the_order_in_which_events_arrive_does_not_matter(terms, usage, grants, random):
     with taken_back():
@@ -193,7 +193,7 @@ def test_the_order_in_which_events_arrive_does_not_matter(terms, usage, grants, 
 
 
 @pytest.mark.django_db
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(terms=TERMS, usage=USAGE, grants=GRANTS)
 def test_the_sweep_changes_nothing_live_and_the_books_add_up(terms, usage, grants):
     with taken_back():

@@ -158,7 +158,7 @@ def played(steps):
 
 
 @pytest.mark.django_db
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(steps=HISTORIES)
 def test_the_books_stay_clean_and_tell_what_a_naive_model_tells(steps):
     with taken_back():
