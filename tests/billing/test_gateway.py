@@ -6,6 +6,7 @@ from djstripe import models as mirrored
 
 from billing import gateway
 from billing.exchange import ChargeToMake, CustomerToSend, Declined, InvoiceToSend, LineToSend, Paid
+from billing.gateway.connection import mirror_by
 from billing.sandbox import FaultKind
 
 ADA = CustomerToSend(id="cus_ada", stripe_id=None, name="Ada", email="ada@example.com")
@@ -356,4 +357,4 @@ class TestTrouble:
         def refuse(*args: object, **kwargs: object) -> None:
             raise stripe.APIConnectionError("no")
 
-        gateway._mirror_by(refuse, "cus_1")
+        mirror_by(refuse, "cus_1")
