@@ -10,6 +10,7 @@ from billing.models import Invoice, InvoiceLine, LineType
 from credits.models import CreditGrant, UsageDifference
 from credits.rating import RatedUsage, rate
 from credits.services.settle import SettledUsage
+from plans.bulk_rows import new_row
 from plans.models import AddedUnits, ComponentKind, PriceComponent, SubscriptionPeriod
 from plans.money import grouped_number, round_cents
 from plans.periods import local_day
@@ -45,17 +46,15 @@ def lines_of(invoice: Invoice, billed: BilledPeriod, grants: Mapping[int, Credit
         assert billed.quantity is not None
         return _quantity_lines(invoice, period, component, billed.quantity)
     assert billed.usage is not None
-    rated = rate_usage(period, billed.usage, grants, currency=invoice.currency)
-    common = _in_arrears(invoice, period, component)
-    return _rated_lines(LineType.USAGE, component, charge_of(period, invoice.currency), rated, grants, common)
+    charge = charge_of(period, invoice.currency)
+    rated = rate_usage(charge, billed.usage, grants)
+    return _rated_lines(LineType.USAGE, component, charge, rated, grants, _in_arrears(invoice, period, component))
 
 
-def rate_usage(
-    period: SubscriptionPeriod, usage: SettledUsage, grants: Mapping[int, CreditGrant], *, currency: str
-) -> RatedUsage:
-    """Price the usage of a period by its component; grants whose definition is not shown on bills get no line."""
+def rate_usage(charge: Charge, usage: SettledUsage, grants: Mapping[int, CreditGrant]) -> RatedUsage:
+    """Price the usage of a period; grants whose definition is not shown on bills get no line."""
     return rate(
-        charge_of(period, currency),
+        charge,
         used=usage.used,
         included=usage.included,
         free=usage.free,
@@ -80,7 +79,8 @@ def added_units_line(invoice: Invoice, added: AddedUnits) -> InvoiceLine:
     period = added.period
     component = period.item.component
     assert component is not None
-    return InvoiceLine(
+    return new_row(
+        InvoiceLine,
         type=LineType.PER_UNIT,
         effective_at=added.effective_at,
         description=f"{component.title}: {added.units} added, {_days_left_text(added, year_of=invoice.closes_at)}",
@@ -109,7 +109,8 @@ def late_usage_line(invoice: Invoice, difference: UsageDifference) -> InvoiceLin
     component = period.item.component
     assert component is not None
     days = _days_text(period, year_of=invoice.closes_at)
-    return InvoiceLine(
+    return new_row(
+        InvoiceLine,
         type=LineType.LATE_USAGE,
         difference=difference,
         description=f"Late usage, {days} ({component.title})",
@@ -221,7 +222,8 @@ def _quantity_lines(
     if not cents:
         return []
     return [
-        InvoiceLine(
+        new_row(
+            InvoiceLine,
             type=LineType.PER_UNIT,
             description=component.title + _note_of_part(invoice, period),
             quantity=Decimal(quantity),
@@ -236,7 +238,8 @@ def _note_of_part(invoice: Invoice, period: SubscriptionPeriod) -> str:
 
 
 def _one_of(line_type: LineType, description: str, cents: int, common: Mapping[str, Any]) -> InvoiceLine:
-    return InvoiceLine(
+    return new_row(
+        InvoiceLine,
         type=line_type,
         description=description,
         quantity=_ONE,
@@ -259,7 +262,8 @@ def _rated_lines(
     lines = []
     if rated.used > 0 or rated.line_cents:
         lines.append(
-            InvoiceLine(
+            new_row(
+                InvoiceLine,
                 type=line_type,
                 description=component.title + _note_of_included(rated),
                 quantity=rated.line_units,
@@ -269,7 +273,8 @@ def _rated_lines(
             )
         )
     lines += [
-        InvoiceLine(
+        new_row(
+            InvoiceLine,
             type=LineType.CREDIT,
             grant=grants[credit.grant],
             description=credit_words(grants[credit.grant]),

@@ -35,6 +35,8 @@ def with_money_lines(
     due_cents = sum(line.amount_cents for line in lines)
     if due_cents < 0:
         return [*lines, _refund_line(invoice, -due_cents, purse, at)]
+    if not purse.grants:
+        return list(lines)
     bill = Bill(
         closes_at=invoice.closes_at,
         arrears_from=_arrears_start(periods),

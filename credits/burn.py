@@ -216,6 +216,8 @@ def cancel_negative(segments: Sequence[Segment]) -> list[Segment]:
     for segment in segments:
         if segment.quantity < 0:
             owed[segment.period] = owed.get(segment.period, ZERO) - segment.quantity
+    if not owed:
+        return list(segments)
     kept = []
     for segment in reversed(segments):
         cancelled = min(max(segment.quantity, ZERO), owed.get(segment.period, ZERO))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -162,6 +163,7 @@ def nests(inner: Clock, outer: Clock) -> bool:
     return outer.months % inner.months == 0
 
 
+@lru_cache(maxsize=10_000)
 def local_midnight(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of a local day, in UTC. Where a clock change skips midnight, that is the change itself."""
     return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)

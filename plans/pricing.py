@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from plans.money import exactly
 
@@ -77,11 +77,6 @@ class Charge:
     def _included_metered_units(self) -> Decimal:
         return self.included_units * (self.divide_by or 1)
 
-    @cached_property
-    def in_integers(self) -> "IntegerPrice":
-        """The same price in integers."""
-        return IntegerPrice(self)
-
     @property
     def counts_events(self) -> bool:
         """Tell whether the number of events matters beside the units."""
@@ -126,7 +121,7 @@ def price_of(charge: Charge, quantity: Decimal, *, free: Decimal = _ZERO, events
     `free` metered units, those that the plan's feature includes, are taken off first. `events` is the number of events
     of positive value.
     """
-    price = charge.in_integers
+    price = in_integers(charge)
     if not (price.counts(quantity) and price.counts(free)):
         return sum((step.cents for step in steps_of(charge, quantity, free=free, events=events)), _NOTHING)
     return Fraction(price.of(quantity, free=free, events=events), price.denominator)
@@ -339,6 +334,12 @@ class IntegerPrice:
                 break
             above = end
         return price
+
+
+@lru_cache(maxsize=1_000)
+def in_integers(charge: Charge) -> IntegerPrice:
+    """The same price in integers. Thousands of bills go by one price, so it is kept."""
+    return IntegerPrice(charge)
 
 
 def _costs(charge: Charge) -> Iterator[Decimal]:

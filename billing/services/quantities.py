@@ -1,9 +1,11 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from django.db.models import prefetch_related_objects
+
 from billing.models import Invoice, InvoiceKind
 from plans.models import AddedUnits, SubscriptionPeriod
-from plans.services.units import units_at_start
+from plans.services.units import is_of_units, units_at_start
 
 # The invoices that bill a subscription's fees.
 _BILLS_UNITS = (InvoiceKind.CYCLE, InvoiceKind.CHANGE, InvoiceKind.FINAL, InvoiceKind.SEATS)
@@ -11,8 +13,10 @@ _BILLS_UNITS = (InvoiceKind.CYCLE, InvoiceKind.CHANGE, InvoiceKind.FINAL, Invoic
 
 def billed_quantities(periods: Iterable[SubscriptionPeriod]) -> dict[int, int]:
     """Tell how many units each period of a per-unit component bills in advance, by the period's key; what was added
-    within it is left out. Item, component and customer must be loaded."""
-    return units_at_start(periods)
+    within it is left out. Item and component must be loaded."""
+    in_units = [period for period in periods if is_of_units(period.item)]
+    prefetch_related_objects(in_units, "customer")
+    return units_at_start(in_units)
 
 
 def added_units_of(drafts: Iterable[Invoice]) -> dict[int, list[AddedUnits]]:

@@ -115,24 +115,22 @@ def read_tax_terms() -> TaxTerms:
     )
 
 
+# In the order of TaxPayer.
+_OF_PAYER = (
+    "billing_country", "billing_state_province", "tax_exempt", "tax_exemption_reason", "tax_rate_definition_id",
+)  # fmt: skip
+
+
 def payer_of(customer: Customer) -> TaxPayer:
     """What of a customer decides the tax."""
-    return TaxPayer(
-        country=customer.billing_country,
-        state=customer.billing_state_province,
-        is_exempt=customer.tax_exempt,
-        exemption_reason=customer.tax_exemption_reason,
-        definition=customer.tax_rate_definition_id,
-    )
+    return TaxPayer(*(getattr(customer, name) for name in _OF_PAYER))
 
 
 def tax_of_customers(customers: Collection[int]) -> dict[int, AppliedTax]:
     """The tax that applies to each of these customers, by their keys."""
     terms = read_tax_terms()
-    rows = Customer.objects.filter(pk__in=customers).only(
-        "billing_country", "billing_state_province", "tax_exempt", "tax_exemption_reason", "tax_rate_definition_id"
-    )
-    return {customer.pk: terms.applied_to(payer_of(customer)) for customer in rows}
+    rows = Customer.objects.filter(pk__in=customers).values_list("pk", *_OF_PAYER)
+    return {customer: terms.applied_to(TaxPayer(*payer)) for customer, *payer in rows}
 
 
 def tax_of_customer(customer: Customer) -> AppliedTax:

@@ -1,4 +1,5 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from plans.models import Metric
 from plans.models.metrics import ADDITIVE, Aggregation
 from plans.periods import local_midnight
 from plans.prepared import run_prepared
+from plans.services.parts import share_of_days
 from plans.services.time_zone import billing_zone
 
 Pair = tuple[int, int]
@@ -77,14 +79,15 @@ def _position(aggregation: str, listed: _Listed, *, at: datetime, with_reservati
     periods, grants, pieces, reservations, different = (rows or [] for rows in listed[:5])
     settled_until = None if listed[5] is None else instant(listed[5])
     zone = billing_zone()
-    measured = [
-        Piece(start_at=_piece_start(day, start_at, zone), events=events, number=Decimal(number))
-        for day, start_at, events, number in pieces
-    ]
     stored = tuple(_stored_period(*row) for row in periods)
+    numbers: dict[int, Decimal] = {}
     if aggregation in ADDITIVE:
-        usage = [(piece.start_at, piece.number) for piece in measured]
+        usage = [(_piece_start(day, start_at, zone), Decimal(number)) for day, start_at, _, number in pieces]
     else:
+        measured = [
+            Piece(start_at=_piece_start(day, start_at, zone), events=events, number=Decimal(number))
+            for day, start_at, events, number in pieces
+        ]
         seen = [(_piece_start(day, occurred_at, zone), Decimal(number)) for _, day, occurred_at, number in different]
         places = _with_gaps(
             stored, [piece.start_at for piece in measured] + [start_at for start_at, _ in seen], zone, settled_until
@@ -104,6 +107,7 @@ def _position(aggregation: str, listed: _Listed, *, at: datetime, with_reservati
         else (),
         zone=zone,
         settled_until=settled_until,
+        numbers=numbers,
     )
 
 
@@ -124,11 +128,22 @@ def _with_gaps(
 
 
 def _stored_period(
-    key: int, start_at: str, end_at: str, settled: bool, included_units: str, feature_units: str
+    key: int,
+    start_at: str,
+    end_at: str,
+    settled: bool,
+    included_units: str,
+    feature_units: str,
+    whole_start_at: str | None,
+    whole_end_at: str | None,
 ) -> StoredPeriod:
-    return StoredPeriod(
+    stored = StoredPeriod(
         key, instant(start_at), instant(end_at), settled, Decimal(included_units), Decimal(feature_units)
     )
+    if whole_start_at is None or whole_end_at is None:
+        return stored
+    whole = (instant(whole_start_at), instant(whole_end_at))
+    return replace(stored, share=share_of_days(stored.start_at, stored.end_at, whole=whole))
 
 
 def _grant_state(

@@ -13,7 +13,7 @@ from credits.positions import GrantState, Position
 from credits.services.positions import Pair, lock_balances, read_positions
 from credits.services.write_grants import write_grants
 from metering.services.count_positive_events import count_positive_events
-from plans.bulk_rows import insert_rows, update_rows
+from plans.bulk_rows import insert_rows, new_row, update_rows
 from plans.models import SubscriptionPeriod
 from plans.services.metric_versions import hold_versions
 from plans.services.time_zone import billing_zone
@@ -265,12 +265,13 @@ class _Entries:
     def _move(self, grant: int, kind: TransactionKind, units: Decimal, period: Stretch) -> None:
         self._taken[grant] = self._taken.get(grant, Decimal(0)) + units
         self._transactions.append(
-            CreditTransaction(
+            new_row(
+                CreditTransaction,
                 customer_id=period.customer_id,
                 grant_id=grant,
                 kind=kind,
                 amount=-units,
-                period=period if isinstance(period, SubscriptionPeriod) else None,
+                period_id=period.pk if isinstance(period, SubscriptionPeriod) else None,
                 month=period if isinstance(period, CalendarMonth) else None,
                 occurred_at=self._at,
             )

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from credits.models import CreditGrant, CreditTransaction, GrantSource, GrantTerms, SubscriptionCredit, TransactionKind
-from plans.bulk_rows import insert_rows
+from plans.bulk_rows import insert_rows, new_row
 from plans.periods import local_day, local_midnight, midnight_after
 from plans.services.time_zone import billing_zone
 
@@ -14,9 +14,10 @@ def write_grants(grants: Sequence[CreditGrant], *, at: datetime) -> list[CreditG
         grant.ledger_remaining = grant.initial_amount
     written = insert_rows(grants)
     insert_rows(
-        CreditTransaction(
+        new_row(
+            CreditTransaction,
             customer_id=grant.customer_id,
-            grant=grant,
+            grant_id=grant.pk,
             kind=TransactionKind.GRANTED,
             amount=grant.initial_amount,
             occurred_at=at,
@@ -29,7 +30,8 @@ def write_grants(grants: Sequence[CreditGrant], *, at: datetime) -> list[CreditG
 def grant_of(credit: SubscriptionCredit, customer_id: int, **fields: Any) -> CreditGrant:
     """Make the grant, not stored yet, of what was sold with a subscription; without an amount the first one."""
     definition = credit.definition
-    return CreditGrant(
+    return new_row(
+        CreditGrant,
         **{
             "customer_id": customer_id,
             "subscription_id": credit.subscription_id,
@@ -40,7 +42,7 @@ def grant_of(credit: SubscriptionCredit, customer_id: int, **fields: Any) -> Cre
             "initial_amount": credit.default_amount,
             "priority": credit.priority,
         }
-        | fields
+        | fields,
     )
 
 

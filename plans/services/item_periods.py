@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db.models import QuerySet
 
-from plans.bulk_rows import insert_rows
+from plans.bulk_rows import insert_rows, new_row
 from plans.models import (
     ComponentKind,
     PeriodKind,
@@ -24,17 +25,21 @@ def store_periods(*, items: Iterable[SubscriptionItem], through: datetime) -> li
     runs. The caller holds the lock of the items' subscriptions. Components and subscriptions must be loaded.
     """
     items = list(items)
-    last = {
-        period.item_id: period
-        for period in SubscriptionPeriod.objects.filter(item__in=items)
-        .order_by("item_id", "-start_at")
-        .distinct("item_id")
-        .only("item_id", "kind", "number", "start_at", "end_at")
-    }
+    latest = SubscriptionPeriod.objects.filter(item__in=items).order_by("item_id", "-start_at").distinct("item_id")
+    last = {item: _Last(*row) for item, *row in latest.values_list("item_id", *_Last._fields)}
     missing = [
         period for item in items if item.ended_at is None for period in _periods_after(item, last.get(item.pk), through)
     ]
     return insert_rows(missing)
+
+
+class _Last(NamedTuple):
+    """What of an item's last period decides the next one."""
+
+    kind: str
+    number: int
+    start_at: datetime
+    end_at: datetime
 
 
 def clock_of(item: SubscriptionItem) -> Clock:
@@ -47,8 +52,17 @@ def is_in_advance(item: SubscriptionItem) -> bool:
     return item.component is not None and item.component.kind != ComponentKind.USAGE
 
 
+def is_fee_for_days(item: SubscriptionItem) -> bool:
+    """Tell whether an item's periods are paid for in advance: not by a fee of nothing, nor by one that comes once. The
+    component must be loaded."""
+    component = item.component
+    if component is None or component.kind == ComponentKind.USAGE or component.recurrence_count == 1:
+        return False
+    return component.kind != ComponentKind.FIXED or bool(component.amount_cents)
+
+
 def _periods_after(
-    item: SubscriptionItem, last: SubscriptionPeriod | None, through: datetime
+    item: SubscriptionItem, last: _Last | SubscriptionPeriod | None, through: datetime
 ) -> Iterable[SubscriptionPeriod]:
     if last is None:
         last = first_period(item)
@@ -97,7 +111,8 @@ def first_period(item: SubscriptionItem) -> SubscriptionPeriod | None:
 
 def period_of(item: SubscriptionItem, *, start_at: datetime, end_at: datetime, **fields: object) -> SubscriptionPeriod:
     """Make a period of an item, not stored yet. Its component must be loaded."""
-    return SubscriptionPeriod(
+    return new_row(
+        SubscriptionPeriod,
         **{
             "item": item,
             "subscription_id": item.subscription_id,
@@ -107,7 +122,7 @@ def period_of(item: SubscriptionItem, *, start_at: datetime, end_at: datetime, *
             "end_at": end_at,
             "bill_at": start_at if is_in_advance(item) else end_at,
         }
-        | fields
+        | fields,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from billing.models import Invoice, InvoiceLine
-from plans.bulk_rows import insert_rows, update_rows
+from plans.bulk_rows import insert_rows, new_row, update_rows
 from tests.factories import CustomerFactory
 
 AT = datetime(2026, 1, 31, 10, 0, 0, 123456, tzinfo=UTC)
@@ -69,6 +69,40 @@ def test_only_the_named_fields_of_the_given_rows_are_changed():
 
     stored = Invoice.objects.order_by("pk").values_list("notes", "due_at", "currency")
     assert list(stored) == [("first", AT, "USD"), ("second", None, "USD"), ("", None, "USD")]
+
+
+def test_values_that_are_the_same_in_all_rows_are_stored_in_each():
+    rows = insert_rows([draft(notes="one"), draft(notes="one", due_at=AT), draft(notes="one")])
+    for row in rows:
+        row.notes, row.due_at = "two", None
+    kept = insert_rows([draft(notes="one")])[0]
+
+    update_rows(rows, ["notes", "due_at"])
+
+    stored = Invoice.objects.order_by("pk").values_list("pk", "notes", "due_at")
+    assert list(stored) == [*((row.pk, "two", None) for row in rows), (kept.pk, "one", None)]
+
+
+def test_a_new_row_is_the_one_that_the_model_makes():
+    invoice = draft()
+    values = {"invoice": invoice, "carried_invoice": None, "grant_id": 7, "public_id": "inv_item_1", "quantity": 1}
+
+    made, row = InvoiceLine(**values), new_row(InvoiceLine, **values)
+
+    assert {name: value for name, value in vars(row).items() if name != "_state"} == {
+        name: value for name, value in vars(made).items() if name != "_state"
+    }
+    assert row._state.fields_cache == made._state.fields_cache == {"invoice": invoice, "carried_invoice": None}
+    assert (row._state.adding, row._state.db) == (made._state.adding, made._state.db)
+
+
+def test_each_new_row_has_a_public_id_of_its_own():
+    assert new_row(InvoiceLine).public_id != new_row(InvoiceLine).public_id
+
+
+def test_a_new_row_refuses_a_name_that_its_model_lacks():
+    with pytest.raises(TypeError, match="InvoiceLine has no amount"):
+        new_row(InvoiceLine, amount=5)
 
 
 def test_what_a_constraint_refuses_is_refused():
