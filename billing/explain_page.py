@@ -6,7 +6,7 @@ from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from billing.explain_text import agreement_sentences, events_query, explanation_sentences
-from billing.models import InvoiceLine, LineType
+from billing.models import InvoiceKind, InvoiceLine, LineType
 from billing.services.explain import Explanation
 from billing.services.recompute import CountedUsage
 from metering.services.read_usage import UsageOfDay
@@ -50,16 +50,17 @@ def how_computed(explanations: Iterable[Explanation], zone: ZoneInfo) -> dict[in
 
 def _belonging(explanation: Explanation) -> tuple[int | None, ...]:
     line = explanation.line
-    of_period = (line.period_id, line.difference_id)
-    return (*of_period, None) if line.period_id is not None else (None, None, line.pk)
+    if line.period_id is None:
+        return (None, None, line.pk)
+    return (line.period_id, None if explanation.late is None else explanation.late.difference.pk, None)
 
 
 def _is_told_by_its_columns(explanation: Explanation) -> bool:
     """Tell whether a line is nothing but its quantity at its price."""
     line, working = explanation.line, explanation.working
-    if working is None:
-        return line.type == LineType.FIXED
     is_exact = line.unit_amount_cents is not None and line.quantity * line.unit_amount_cents == line.amount_cents
+    if working is None:
+        return line.type == LineType.FIXED or (is_exact and line.invoice.kind == InvoiceKind.MANUAL)
     return line.type == LineType.PER_UNIT and is_exact and working.units.used == line.quantity
 
 

@@ -9,17 +9,26 @@ from zoneinfo import ZoneInfo
 
 from billing.explanations import PaidByGrant, Working
 from billing.lines import credit_words
-from billing.models import InvoiceLine, LineType
-from billing.services.explain import AddedShare, Explanation, MoneyCredit
-from billing.services.recompute import CountedUsage, Recomputed
-from credits.models import TopUpPack
+from billing.models import Invoice, InvoiceKind, InvoiceLine, LineType
+from billing.services.explain import AddedShare, Explanation, MoneyCredit, ShareOfDays
+from billing.services.recompute import CountedUsage, Recomputed, line_that_bills
+from credits.models import TopUpPack, UsageDifference
 from plans.charge_words import metered_unit
 from plans.models import SubscriptionPeriod
+from plans.models.metrics import Aggregation
 from plans.money import exactly, round_cents, written_exactly
 from plans.page_words import day_text, number_text, period_text, units_text
 from plans.pricing import OF_AMOUNTS, VOLUME, Step
 from plans.words import money_text
 
+# What the number of a period is where it is no sum, by the way of counting.
+_NUMBERS = {
+    Aggregation.MAX: "peak {}",
+    Aggregation.MIN: "lowest {}",
+    Aggregation.AVG: "mean {}",
+    Aggregation.LAST: "latest {}",
+    Aggregation.UNIQUE_COUNT: "{} different",
+}
 _ROUNDED = {"up": "up", "down": "down", "half_up": "to the nearest"}
 
 
@@ -136,7 +145,7 @@ class _Text:
         """How metered units become priced ones: 12,500 calls − 10,000 included = 2,500."""
         units, charge = working.units, working.charge
         rest = units.used - units.credited - units.free
-        text = self._used(units.used)
+        text = self._of_part(units.used) + self._used(units.used)
         if units.credited:
             text += f" − {self._quantity(units.credited)} paid for by {self._names(working.credits)}"
         if units.free:
@@ -150,6 +159,14 @@ class _Text:
             text += f" − {self._quantity(units.included)} included"
             is_open = True
         return f"{text} = {self._quantity(units.priced)}" if is_open else text
+
+    def _of_part(self, used: Decimal) -> str:
+        """How the number of a part became units: peak 30 × 10/30 days = …; empty where today's events give others."""
+        part, counted = self._it.part, self._it.counted
+        if part is None or counted is None or part.units != used:
+            return ""
+        number = _NUMBERS[Aggregation(counted.version.metric.aggregation_type)].format(self._quantity(part.number))
+        return f"{number} × {part.days}/{part.of_days} days = "
 
     def _divided(self, working: Working, rest: Decimal) -> str:
         divide_by = working.charge.divide_by
@@ -180,11 +197,13 @@ class _Text:
         late = self._it.late
         assert late is not None
         assert self._zone is not None
-        period = late.difference.period
+        period = self._line.period
+        assert period is not None
         days = period_text(period.start_at, period.end_at, self._zone)
         billed = self._money(late.before.net_cents)
+        before = " and late usage of it" if late.difference.number > 1 else ""
         told = [
-            f"After {days} had been billed, {self._found(late.difference.usage)}.",
+            f"After {days}{before} had been billed, {self._found(late.difference.usage)}.",
             f"In all: {self._steps(working)}",
         ]
         if working.bound_cents:
@@ -210,13 +229,47 @@ class _Text:
                 f"The other lines come to {self._money(self._it.others_cents)}. An invoice is never below zero, so "
                 f"{self._money(line.amount_cents)} is kept as credit for later ones."
             ]
+        if line.carried_invoice is not None:
+            return [self._brought_forward(line.carried_invoice)]
+        if line.credited_line is not None:
+            return [self._unused(line.credited_line)]
         if self._it.added is not None:
             return [self._added(self._it.added)]
+        if self._it.share is not None:
+            return [self._share(self._it.share)]
         if line.unit_amount_cents is None:
             return []
-        total = self._money(self._it.amount_cents)
-        told = [f"{number_text(line.quantity)} × {self._money(line.unit_amount_cents)} = {total}."]
+        by_hand = "Written by hand: " if line.invoice.kind == InvoiceKind.MANUAL else ""
+        product = self._rounded(Fraction(line.quantity) * Fraction(line.unit_amount_cents))
+        told = [f"{by_hand}{number_text(line.quantity)} × {self._money(line.unit_amount_cents)} = {product}."]
         return told if line.pack is None else [*told, self._bought(line.pack)]
+
+    def _brought_forward(self, carried: Invoice) -> str:
+        total, rest = self._money(carried.total_cents), self._money(self._line.amount_cents)
+        credited = carried.total_cents - self._line.amount_cents
+        less = f", of which {self._money(credited)} is credited" if credited else ""
+        tax = " Its tax is in that." if carried.tax_cents else ""
+        return (
+            f"Invoice {carried.number} came to {total}{less}. That is too little to be charged by itself, so this "
+            f"invoice takes {rest} along.{tax}"
+        )
+
+    def _unused(self, credited: InvoiceLine) -> str:
+        since = "" if self._zone is None or self._line.effective_at is None else self._since(self._line.effective_at)
+        return (
+            f"Invoice {credited.invoice.number} billed {credited.description} in advance, "
+            f"{self._money(credited.amount_cents)}. Its share of the days{since} is not used: "
+            f"{self._money(self._line.amount_cents)}."
+        )
+
+    def _since(self, at: datetime) -> str:
+        assert self._zone is not None
+        return f" from {day_text(at, self._zone)} on"
+
+    def _share(self, share: ShareOfDays) -> str:
+        whole, part = self._money(share.whole_cents), self._money(self._it.amount_cents)
+        units = units_text(self._line.quantity, self._unit)
+        return f"For the whole period {units} cost {whole}. For {share.days} of its {share.of_days} days: {part}."
 
     def _added(self, share: AddedShare) -> str:
         return (
@@ -246,16 +299,22 @@ class _Text:
 
     def _billed_apart(self, recomputed: Recomputed) -> list[str]:
         """Late usage that other lines have taken along."""
+        own = None if self._it.late is None else self._it.late.difference
         return [
-            f"Late usage of this period ({self._signed(one.usage)}) is a line of its own{self._where(one)}: "
-            f"{self._money(one.net_cents)}."
+            f"Late usage of this period ({self._signed(one.usage)}) {self._where(one)}: {self._money(one.net_cents)}."
             for one in recomputed.account.differences
-            if self._line.difference_id != one.pk
+            if one != own
         ]
 
-    def _where(self, difference: object) -> str:
-        line: InvoiceLine | None = getattr(difference, "invoice_line", None)
-        return f" of invoice {line.invoice.number}" if line is not None else " of an invoice to come"
+    def _where(self, difference: UsageDifference) -> str:
+        line, noted = line_that_bills(difference), getattr(difference, "credit_note_line", None)
+        if line is not None:
+            return f"is a line of its own of invoice {line.invoice.number}"
+        if noted is not None:
+            return f"is credited by {noted.credit_note.number}"
+        if difference.billed_at is None:
+            return "is a line of its own of an invoice to come"
+        return "is kept as credit" if difference.net_cents < 0 else "is billed by no invoice"
 
     def _recomputed(self, recomputed: Recomputed) -> list[str]:
         late = recomputed.late

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from billing.explain_text import agreement_sentences, events_query, explanation_sentences
 from billing.explanations import PaidByGrant, Working
 from billing.lines import credit_words
+from billing.models import Invoice
 from billing.services.explain import Explanation, FoundLater, MoneyCredit
-from billing.services.recompute import CountedUsage, RatedUsage, Recomputed
+from billing.services.recompute import CountedUsage, NumberOfPart, RatedUsage, Recomputed, line_that_bills
 from billing.words import line_body
 from credits.models import CreditGrant, CreditTransaction, TopUpPack
 from plans.models import PriceComponent, SubscriptionPeriod
@@ -36,8 +37,9 @@ def explanation_body(explanation: Explanation, zone: ZoneInfo) -> dict[str, Any]
         "lateUsage": None if explanation.late is None else _late(explanation.late),
         "monetaryCredit": None if explanation.money is None else _money(explanation.money),
         "pack": None if line.pack is None else _pack(line.pack, line.quantity),
+        "broughtForward": None if line.carried_invoice is None else _brought_forward(line.carried_invoice),
         "otherLinesCents": explanation.others_cents,
-        "usage": None if counted is None or recomputed is None else _usage(counted, recomputed, zone),
+        "usage": None if counted is None or recomputed is None else _usage(counted, explanation.part, recomputed, zone),
         "events": None if counted is None or recomputed is None else _events(counted, recomputed.account.period),
         "agrees": explanation.agrees,
         "recompute": None if recomputed is None else _recompute(explanation, recomputed),
@@ -199,8 +201,16 @@ def _pack(pack: TopUpPack, quantity: Decimal) -> dict[str, Any]:
     }
 
 
-def _usage(counted: CountedUsage, recomputed: Recomputed, zone: ZoneInfo) -> dict[str, Any]:
-    """The usage of today by day of the period."""
+def _brought_forward(carried: Invoice) -> dict[str, Any]:
+    return {
+        "invoiceId": carried.public_id,
+        "customerInvoiceNumber": carried.number,
+        "totalAmountCents": carried.total_cents,
+    }
+
+
+def _usage(counted: CountedUsage, part: NumberOfPart | None, recomputed: Recomputed, zone: ZoneInfo) -> dict[str, Any]:
+    """The usage of today by day of the period, and how the one number of a part became units."""
     period, metric = recomputed.account.period, counted.version.metric
     return {
         "metricId": metric.public_id,
@@ -211,6 +221,9 @@ def _usage(counted: CountedUsage, recomputed: Recomputed, zone: ZoneInfo) -> dic
         "end": period.end_at,
         "timeZone": zone.key,
         "days": [{"day": day.day, "value": day.value, "events": day.events} for day in counted.by_day.days],
+        "part": None
+        if part is None
+        else {"number": part.number, "days": part.days, "ofDays": part.of_days, "units": part.units},
         "building": None
         if counted.version.built_at is not None
         else {"version": counted.version.number, "percent": counted.version.percent_built},
@@ -237,7 +250,7 @@ def _recompute(explanation: Explanation, recomputed: Recomputed) -> dict[str, An
                 "foundAt": one.found_at,
                 "usage": one.usage,
                 "netCents": one.net_cents,
-                "invoiceId": line.invoice.public_id if (line := getattr(one, "invoice_line", None)) else None,
+                "invoiceId": line.invoice.public_id if (line := line_that_bills(one)) else None,
                 "lineId": line.public_id if line else None,
             }
             for one in recomputed.account.differences

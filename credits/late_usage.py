@@ -87,6 +87,15 @@ class Movement:
         """By how much the ledger's rest of the grant changes."""
         return self.returned - self.burned - self.expired
 
+    @property
+    @exactly
+    def taken(self) -> tuple[Decimal, Decimal]:
+        """Units that it burns and lets expire, below 0 where they come back. What comes back together with a burn had
+        expired before; else it had been burned."""
+        if self.burned:
+            return self.burned, self.expired - self.returned
+        return -self.returned, self.expired
+
 
 @dataclass(frozen=True, slots=True)
 class _Turn:

@@ -2,8 +2,9 @@
 database.
 
 Ruling: the period's one number counts as used on its last day, live today. LAST carries the value at a period's start
-forward. A gap without a stored period (see `credits.months`) has a number just so; `periods` must hold the gap around
-each piece that lies in no stored period.
+forward. Of a turn that was cut, such as by a change, each part has a number of its own, and its share of the turn's
+days counts of that: a peak of 30 in 10 of 30 days is 10 units. A gap without a stored period (see `credits.months`) has
+a number just so; `periods` must hold the gap around each piece that lies in no stored period.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from credits.positions import StoredPeriod
-from plans.money import exactly, mean_quantity
+from plans.money import exactly, mean_quantity, share_of_quantity
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -49,10 +50,13 @@ def fold_pieces(
 def place_numbers(
     numbers: Mapping[int, Decimal], periods: Iterable[StoredPeriod], *, at: datetime
 ) -> list[tuple[datetime, Decimal]]:
-    """Return each number with the instant at which it counts as used: `at` within its period, else the period's last
-    instant, or its first when it has not begun."""
+    """Return the units that each number comes to, by its period's share of days, with the instant at which they count
+    as used: `at` within the period, else the period's last instant, or its first when it has not begun."""
     return [
-        (max(period.start_at, min(at, period.end_at - _INSTANT)), numbers[period.key])
+        (
+            max(period.start_at, min(at, period.end_at - _INSTANT)),
+            share_of_quantity(numbers[period.key], period.share),
+        )
         for period in periods
         if period.key in numbers
     ]

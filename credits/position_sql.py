@@ -139,7 +139,8 @@ WITH pair AS (
 ), period AS (
     SELECT period.id, period.customer_id, period.metric_id, period.start_at, period.end_at, period.settled_at,
         COALESCE(period.included_units, item.included_units) AS included_units,
-        COALESCE(period.feature_units, item.feature_units) AS feature_units
+        COALESCE(period.feature_units, item.feature_units) AS feature_units,
+        period.whole_start_at, period.whole_end_at
     FROM horizon
     JOIN plans_subscriptionperiod period USING (customer_id, metric_id)
     JOIN plans_subscriptionitem item ON item.id = period.item_id
@@ -214,7 +215,8 @@ WITH pair AS (
     ) AS measured
 {carried}){different}, periods AS (
     SELECT customer_id, metric_id, json_agg(json_build_array(
-        id, start_at, end_at, settled_at IS NOT NULL, included_units::text, feature_units::text)
+        id, start_at, end_at, settled_at IS NOT NULL, included_units::text, feature_units::text,
+        whole_start_at, whole_end_at)
         ORDER BY start_at) AS listed
     FROM period GROUP BY 1, 2
 ), spendables AS (

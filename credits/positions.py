@@ -1,9 +1,11 @@
 """Where a customer stands with one metric: what was used, what it burned, what is left. Pure: built from read rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
@@ -18,7 +20,7 @@ _UTC = ZoneInfo("UTC")
 @dataclass(frozen=True, slots=True)
 class StoredPeriod:
     """A stored period `[start_at, end_at)` of the metric's clock, with the units that its item includes: those of its
-    component, and those of the plan's feature.
+    component, and those of the plan's feature. One that was cut has a `share` of the days of its turn.
 
     Where there is none, a gap (see `credits.months`) takes its place: its key is negative, and it includes nothing.
     """
@@ -29,6 +31,7 @@ class StoredPeriod:
     settled: bool
     included_units: Decimal = ZERO
     feature_units: Decimal = ZERO
+    share: Fraction = Fraction(1)
 
     def contains(self, at: datetime) -> bool:
         return self.start_at <= at < self.end_at
@@ -91,7 +94,8 @@ class Position:
     The numbers follow from running the burn over all usage that is not settled yet, in time order, so they need no
     counting job and are never stale. `usage` holds `(start of the piece, units)`, and `reserved` the units that are
     kept back, with the instant of their reservation: they count as used. What was used outside of the periods belongs
-    to calendar months of `zone`; those that ended by `settled_until` are settled.
+    to calendar months of `zone`; those that ended by `settled_until` are settled. Where the metric has one number a
+    period, `numbers` holds these by the keys of the periods, as they are before a part's share of days is taken.
     """
 
     periods: tuple[StoredPeriod, ...]
@@ -100,6 +104,7 @@ class Position:
     reserved: tuple[tuple[datetime, Decimal], ...] = ()
     zone: ZoneInfo = _UTC
     settled_until: datetime | None = None
+    numbers: Mapping[int, Decimal] = field(default_factory=dict)
 
     @cached_property
     def burn(self) -> Burn:
@@ -128,16 +133,35 @@ class Position:
 
     def free_in(self, period: StoredPeriod) -> Decimal:
         """Units that the plan's feature gives: none when a renewing grant, the plan's quota, takes their place."""
-        has_quota = any(grant.renews and grant.is_active(period.start_at) for grant in self.grants)
+        has_quota = any(
+            grant.renews and grant.is_active(period.start_at) and not self._reaches_back_to(period, grant)
+            for grant in self.grants
+        )
         return ZERO if has_quota else period.feature_units
 
+    def _reaches_back_to(self, period: StoredPeriod, grant: GrantState) -> bool:
+        """Tell whether a grant is the quota of a later part of the same turn: it pays for late usage of this one, but
+        this one was not sold with it."""
+        return any(later.key == grant.period and later.start_at > period.start_at for later in self.periods)
+
     def _unsettled_segments(self) -> list[Segment]:
-        placed = ((start_at, units, self.place_at(start_at)) for start_at, units in self.usage + self.reserved)
-        return [
-            Segment(start_at=start_at, quantity=units, period=place.key)
-            for start_at, units, place in placed
-            if not place.settled
+        pieces = [
+            (start_at, units, place.key)
+            for start_at, units in sorted(self.usage + self.reserved)
+            if not (place := self.place_at(start_at)).settled
         ]
+        if any(units < 0 for _, units, _ in pieces):
+            # Corrections take off the latest usage first.
+            return [Segment(*piece) for piece in pieces]
+        return _joined(pieces, self._bounds())
+
+    def _bounds(self) -> list[datetime]:
+        """The instants at which periods and grants begin and end, those that will roll over included."""
+        bounds = {bound for period in self.periods for bound in (period.start_at, period.end_at)}
+        for grant in self.grants:
+            rolls_until = None if grant.rollover is None else grant.rollover.ends_at
+            bounds |= {bound for bound in (grant.starts_at, grant.ends_at, rolls_until) if bound is not None}
+        return sorted(bounds)
 
     def place_at(self, at: datetime) -> StoredPeriod:
         """The stored period that contains an instant, else the gap around it."""
@@ -227,6 +251,18 @@ class Position:
         if period is not None:
             return period.start_at
         return min((grant.starts_at for grant in active), default=None)
+
+
+@exactly
+def _joined(pieces: Iterable[tuple[datetime, Decimal, int]], bounds: Sequence[datetime]) -> list[Segment]:
+    """Make segments of pieces of usage by the keys of their periods: between two bounds all of it burns alike."""
+    starts: dict[tuple[int, int], datetime] = {}
+    quantities: dict[tuple[int, int], Decimal] = {}
+    for start_at, units, period in pieces:
+        key = (period, bisect_right(bounds, start_at))
+        starts.setdefault(key, start_at)
+        quantities[key] = quantities.get(key, ZERO) + units
+    return [Segment(starts[key], quantity, key[0]) for key, quantity in quantities.items()]
 
 
 def uncovered_gap(

@@ -36,7 +36,11 @@ def exactly(function: Callable[P, R]) -> Callable[P, R]:
 
 def round_cents(amount: Decimal | Fraction) -> int:
     """Round an exact amount of minor units half away from zero: 0.5 → 1, −0.5 → −1. The only rounding of money."""
-    numerator, denominator = amount.as_integer_ratio()
+    return _half_away_from_zero(amount)
+
+
+def _half_away_from_zero(number: Decimal | Fraction) -> int:
+    numerator, denominator = number.as_integer_ratio()
     rounded = (2 * abs(numerator) + denominator) // (2 * denominator)
     return rounded if numerator >= 0 else -rounded
 
@@ -62,6 +66,13 @@ def mean_quantity(total: Decimal, count: int) -> Decimal:
     with localcontext(EXACT) as context:
         context.traps[Inexact] = False
         return (total / count).quantize(_SMALLEST_QUANTITY, rounding=ROUND_HALF_UP)
+
+
+@exactly
+def share_of_quantity(quantity: Decimal, share: Fraction) -> Decimal:
+    """Take a share of a quantity, rounded half away from zero to the 6 decimals of quantities: a third of 10 is
+    3.333333."""
+    return _half_away_from_zero(Fraction(quantity) * share * 10**6) * _SMALLEST_QUANTITY
 
 
 @cache

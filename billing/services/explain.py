@@ -10,15 +10,17 @@ from django.db.models import Sum
 
 from billing.explanations import PaidByGrant, Working, work_out
 from billing.lines import added_cents, rate_quantity
-from billing.models import Invoice, InvoiceLine, InvoiceStatus, LineType
+from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
 from billing.services.quantities import billed_quantities
 from billing.services.recompute import (
     CountedUsage,
+    NumberOfPart,
     PeriodAccount,
     RatedUsage,
     Recomputed,
     read_accounts,
     read_counted,
+    read_numbers_of_parts,
     recompute,
 )
 from credits.models import CreditGrant, CreditTransaction, UsageDifference
@@ -26,7 +28,7 @@ from plans.models import AddedUnits, PriceComponent, SubscriptionPeriod
 from plans.money import exactly, round_cents
 from plans.pricing import Charge
 from plans.refusals import NotFound
-from plans.services.parts import charge_of, days_between
+from plans.services.parts import charge_of, days_between, is_part, share_of
 
 _BOUNDS = (LineType.MINIMUM, LineType.MAXIMUM)
 
@@ -36,7 +38,7 @@ class LineNotFound(NotFound):
 
 
 class InvoiceIsDraft(NotFound):
-    """A draft has no lines yet, so there is none to explain."""
+    """A draft that is worked out by itself has no lines yet, so there is none to explain."""
 
     code = "invoice_is_draft"
 
@@ -74,13 +76,23 @@ class AddedShare:
     of_days: int
 
 
+@dataclass(frozen=True, slots=True)
+class ShareOfDays:
+    """What units cost for a whole period, in minor units, and how many of its days are charged."""
+
+    whole_cents: int
+    days: int
+    of_days: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """How a line came about, and whether it would be the same today.
 
     `amount_cents` is what the arithmetic comes to, from what was recorded. `working` prices the line's period, and
-    `grants` are those that it speaks of, by key; `credit` is what the line's own grant paid. `others_cents` is what all
-    other lines of the invoice come to. What a type of line does not have is None.
+    `grants` are those that it speaks of, by key; `credit` is what the line's own grant paid. `part` says how the number
+    of a part of a turn became units. `others_cents` is what all other lines of the invoice come to. What a type of line
+    does not have is None.
     """
 
     line: InvoiceLine
@@ -92,14 +104,15 @@ class Explanation:
     late: FoundLater | None = None
     money: MoneyCredit | None = None
     added: AddedShare | None = None
+    share: ShareOfDays | None = None
     counted: CountedUsage | None = None
+    part: NumberOfPart | None = None
     recomputed: Recomputed | None = None
 
     @property
     def component(self) -> PriceComponent | None:
         """The component whose price the line goes by."""
-        difference = self.line.difference
-        return self.line.component if difference is None else difference.period.item.component
+        return self.line.component
 
     @property
     def adds_up(self) -> bool:
@@ -117,7 +130,7 @@ def explain_line(*, invoice: Invoice, line_id: str, at: datetime) -> Explanation
 
     Raises InvoiceIsDraft, or LineNotFound for an id that none of its lines has.
     """
-    if invoice.status == InvoiceStatus.DRAFT:
+    if invoice.status == InvoiceStatus.DRAFT and invoice.kind != InvoiceKind.MANUAL:
         raise InvoiceIsDraft(
             f"This invoice is a draft: it has no lines yet. They are made at {invoice.finalize_at:%Y-%m-%dT%H:%M:%SZ}, "
             "after the time in which late usage is waited for."
@@ -131,7 +144,7 @@ def explain_line(*, invoice: Invoice, line_id: str, at: datetime) -> Explanation
 
 
 def explain_lines(*, invoice: Invoice, at: datetime) -> list[Explanation]:
-    """Explain every line of an invoice, in their order; a draft has none."""
+    """Explain every line of an invoice, in their order; only a draft that is written by hand has some."""
     lines = _lines_of(invoice)
     return _explain(lines, lines, at)
 
@@ -146,9 +159,10 @@ def _lines_of(invoice: Invoice) -> list[InvoiceLine]:
             "period__customer",
             "grant__definition",
             "credit_transaction",
-            "difference__period__item__component__price__plan",
-            "difference__period__customer",
+            "replaced_line",
             "pack__definition__metric",
+            "carried_invoice",
+            "credited_line__invoice",
         )
     )
 
@@ -161,8 +175,15 @@ def _explain(lines: Sequence[InvoiceLine], wanted: Sequence[InvoiceLine], at: da
 
 def _metered_period(line: InvoiceLine) -> SubscriptionPeriod | None:
     """The settled period whose usage a line bills, if it does."""
-    period = line.period if line.difference is None else line.difference.period
+    period = line.period
     return None if period is None or period.metric_id is None or period.settled_at is None else period
+
+
+def _difference_of(line: InvoiceLine) -> int | None:
+    """The key of what a line of late usage bills. One that repeats a line of a void invoice bills the same as that."""
+    while line.difference_id is None and line.replaced_line is not None:
+        line = line.replaced_line
+    return line.difference_id
 
 
 class _Reader:
@@ -173,22 +194,27 @@ class _Reader:
         self._accounts = accounts
         self._recomputed = recompute(accounts, at=at)
         self._counted = {key: read_counted(account.period) for key, account in accounts.items()}
+        self._parts = read_numbers_of_parts(self._counted, [account.period for account in accounts.values()], at=at)
         self._grants = CreditGrant.objects.select_related("definition").in_bulk(
             {grant for account in accounts.values() for grant in account.by_grant}
         )
 
     def explain(self, line: InvoiceLine) -> Explanation:
         period = _metered_period(line)
-        if line.difference is not None and period is not None:
+        if line.type == LineType.LATE_USAGE and period is not None:
             return self._late_usage(line, period)
         if line.type == LineType.REFUND:
             return self._made(line, -self._others_cents(line))
         if line.credit_transaction is not None:
             return self._money_credit(line, line.credit_transaction)
+        if line.type == LineType.PRORATION:
+            return self._made(line, line.amount_cents)
         if line.component is None or line.type == LineType.FIXED:
             return self._made(line, _times(line))
         if line.type == LineType.PER_UNIT and line.effective_at is not None:
             return self._added(line)
+        if line.type == LineType.PER_UNIT and line.period is not None and is_part(line.period):
+            return self._of_part(line, line.component, line.period)
         return self._in_advance(line) if period is None else self._usage(line, period)
 
     def _made(self, line: InvoiceLine, amount_cents: int, **parts: Any) -> Explanation:
@@ -216,7 +242,15 @@ class _Reader:
             by_grant=account.by_grant,
             hidden=account.by_grant.keys() - {other.grant_id for other in self._of_period(line)},
         )
-        return self._of_working(line, working, counted=self._counted[period.pk], recomputed=self._recomputed[period.pk])
+        return self._of_working(line, working, **self._of_today(period))
+
+    def _of_today(self, period: SubscriptionPeriod) -> dict[str, Any]:
+        """What is counted for a period today, and what that comes to."""
+        return {
+            "counted": self._counted[period.pk],
+            "part": self._parts.get(period.pk),
+            "recomputed": self._recomputed[period.pk],
+        }
 
     def _in_advance(self, line: InvoiceLine) -> Explanation:
         """Units billed in advance, or what brings them to a bound."""
@@ -239,6 +273,13 @@ class _Reader:
         share = AddedShare(added, before, after, days, days_between(*added.period.whole))
         return self._made(line, added_cents(added, currency=currency), added=share)
 
+    def _of_part(self, line: InvoiceLine, component: PriceComponent, period: SubscriptionPeriod) -> Explanation:
+        """Units in advance for some days of a period: their share of what they cost for all of it."""
+        rated = rate_quantity(component, line.quantity, currency=line.invoice.currency)
+        days, of_days = days_between(period.start_at, period.end_at), days_between(*period.whole)
+        share = ShareOfDays(rated.net_cents, days, of_days)
+        return self._made(line, round_cents(rated.unrounded_net * share_of(period)), share=share)
+
     def _of_working(self, line: InvoiceLine, working: Working, **parts: Any) -> Explanation:
         credit = working.credit_of(line.grant_id)
         if line.type == LineType.CREDIT:
@@ -259,11 +300,12 @@ class _Reader:
 
     def _of_period(self, line: InvoiceLine) -> list[InvoiceLine]:
         """The lines that bill the same period, without late usage of it."""
-        return [other for other in self._lines if other.period_id == line.period_id and other.difference_id is None]
+        of_period = [other for other in self._lines if other.period_id == line.period_id]
+        return [other for other in of_period if other.type != LineType.LATE_USAGE]
 
     def _late_usage(self, line: InvoiceLine, period: SubscriptionPeriod) -> Explanation:
-        account, difference = self._accounts[period.pk], line.difference
-        assert difference is not None
+        account, key = self._accounts[period.pk], _difference_of(line)
+        difference = next(one for one in account.differences if one.pk == key)
         before, after = account.rated(before=difference.number), account.rated(before=difference.number + 1)
         working = account.work_out(_charge(line), after)
         return self._made(
@@ -271,8 +313,7 @@ class _Reader:
             working.net_cents - before.net_cents,
             working=working,
             late=FoundLater(difference, account.moved[difference.pk], before, after),
-            counted=self._counted[period.pk],
-            recomputed=self._recomputed[period.pk],
+            **self._of_today(period),
         )
 
     def _money_credit(self, line: InvoiceLine, movement: CreditTransaction) -> Explanation:
@@ -283,9 +324,8 @@ class _Reader:
 
 
 def _charge(line: InvoiceLine) -> Charge:
-    period = line.period if line.difference is None else line.difference.period
-    assert period is not None
-    return charge_of(period, line.invoice.currency)
+    assert line.period is not None
+    return charge_of(line.period, line.invoice.currency)
 
 
 @exactly

@@ -5,17 +5,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from django.db.models import Q
 
 from billing.explanations import Working, work_out
+from billing.models import InvoiceLine
 from credits.models import CreditTransaction, TransactionKind, UsageDifference
 from credits.services.late_usage import LateUsage, look_again
+from credits.services.positions import Pair, read_positions
 from metering.services.read_usage import UsageByDay, read_counted_by_day
 from metering.windows import Window
 from plans.models import MetricVersion, SubscriptionPeriod
-from plans.money import exactly
+from plans.money import exactly, share_of_quantity
 from plans.pricing import Charge
+from plans.services.parts import days_between, is_part
 
 _ZERO = Decimal(0)
 # Grants taken together, where it does not matter which of them paid.
@@ -92,6 +96,21 @@ class CountedUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberOfPart:
+    """The one number of a metric in a part of a turn, such as a peak, by the events of today, and the days of the part
+    and `of_days` of the turn: that share of it counts."""
+
+    number: Decimal
+    days: int
+    of_days: int
+
+    @property
+    def units(self) -> Decimal:
+        """What it comes to."""
+        return share_of_quantity(self.number, Fraction(self.days, self.of_days))
+
+
+@dataclass(frozen=True, slots=True)
 class Recomputed:
     """What a period was rated with so far, and what late usage would be found of it now: None where its events of today
     give the same."""
@@ -122,7 +141,9 @@ def read_accounts(periods: Collection[SubscriptionPeriod]) -> dict[int, PeriodAc
         elif one.kind == TransactionKind.BURNED:
             by_grant[one.period_id or 0][one.grant_id] = -one.amount
     found: dict[int, list[UsageDifference]] = defaultdict(list)
-    differences = UsageDifference.objects.filter(period__in=periods).select_related("invoice_line__invoice")
+    differences = UsageDifference.objects.filter(period__in=periods).select_related(
+        "invoice_line__invoice", "credit_note_line__credit_note"
+    )
     for difference in differences.order_by("number"):
         found[difference.period_id].append(difference)
     return {
@@ -134,6 +155,14 @@ def read_accounts(periods: Collection[SubscriptionPeriod]) -> dict[int, PeriodAc
         )
         for period in periods
     }
+
+
+def line_that_bills(difference: UsageDifference) -> InvoiceLine | None:
+    """Return the line that bills what was found; of a void invoice that was issued again, the one that repeats it."""
+    line: InvoiceLine | None = getattr(difference, "invoice_line", None)
+    while (again := getattr(line, "repeated_by", None)) is not None:
+        line = again
+    return line
 
 
 def read_counted(period: SubscriptionPeriod) -> CountedUsage:
@@ -152,6 +181,32 @@ def _version_of(period: SubscriptionPeriod) -> MetricVersion:
     version = versions.select_related("metric").order_by("-number").first()
     assert version is not None
     return version
+
+
+def read_numbers_of_parts(
+    counted: Mapping[int, CountedUsage], periods: Collection[SubscriptionPeriod], *, at: datetime
+) -> dict[int, NumberOfPart]:
+    """Read the numbers of those periods which are parts and whose metric has one number a period, by their keys."""
+    parts = [one for one in periods if is_part(one) and not counted[one.pk].version.metric.is_additive]
+    since: dict[Pair, datetime] = {}
+    for part in parts:
+        pair = _pair(part)
+        since[pair] = min(part.start_at, since.get(pair, part.start_at))
+    positions = read_positions(list(since), at=at, since=since)
+    return {
+        part.pk: NumberOfPart(
+            number=positions[_pair(part)].numbers[part.pk],
+            days=days_between(part.start_at, part.end_at),
+            of_days=days_between(*part.whole),
+        )
+        for part in parts
+        if part.pk in positions[_pair(part)].numbers
+    }
+
+
+def _pair(period: SubscriptionPeriod) -> Pair:
+    assert period.metric_id is not None
+    return (period.customer_id, period.metric_id)
 
 
 def recompute(accounts: Mapping[int, PeriodAccount], *, at: datetime) -> dict[int, Recomputed]:

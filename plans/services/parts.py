@@ -27,8 +27,13 @@ def days_between(start_at: datetime, end_at: datetime) -> int:
 
 def share_from(period: SubscriptionPeriod, at: datetime) -> Fraction:
     """The share that the days from `at` to the end of a period have of the turn that it belongs to; 0 after its end."""
-    days = days_between(*period.whole)
-    return Fraction(max(days_between(max(at, period.start_at), period.end_at), 0), days) if days else Fraction(0)
+    return share_of_days(max(at, period.start_at), period.end_at, whole=period.whole)
+
+
+def share_of_days(start_at: datetime, end_at: datetime, *, whole: tuple[datetime, datetime]) -> Fraction:
+    """The share that the days from one instant to another have of those of a turn."""
+    days = days_between(*whole)
+    return Fraction(max(days_between(start_at, end_at), 0), days) if days else Fraction(0)
 
 
 def share_of(period: SubscriptionPeriod) -> Fraction:

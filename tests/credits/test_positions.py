@@ -1,8 +1,10 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from random import Random
 
 import pytest
 
+from credits.burn import BurnableGrant, Segment, burn
 from credits.positions import GrantState, Position, StoredPeriod
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -10,6 +12,7 @@ APRIL = datetime(2026, 4, 1, tzinfo=UTC)
 MAY = datetime(2026, 5, 1, tzinfo=UTC)
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 def period(key, start_at, end_at, settled=False):
@@ -126,3 +129,76 @@ class TestAllowanceWindow:
 
     def test_without_anything_there_is_none(self):
         assert position().window_start(MARCH) is None
+
+
+class TestUnitsOfThePlansNumber:
+    """A part of March with 300 units of the plan's number, then one with a quota that is active from 1 March on."""
+
+    MARCH_11 = MARCH + timedelta(days=10)
+
+    @pytest.fixture
+    def parts(self):
+        return position(
+            periods=[
+                StoredPeriod(1, MARCH, self.MARCH_11, settled=True, feature_units=Decimal(300)),
+                StoredPeriod(2, self.MARCH_11, APRIL, settled=False, feature_units=Decimal(70)),
+            ],
+            grants=[grant(20, 500, MARCH, APRIL, period=2)],
+        )
+
+    def test_stay_with_a_part_when_a_later_one_has_a_quota(self, parts):
+        assert parts.free_in(parts.period(1)) == 300
+
+    def test_are_none_in_the_part_that_has_the_quota(self, parts):
+        assert parts.free_in(parts.period(2)) == 0
+
+
+class TestSegments:
+    """What was used between two bounds burns alike, so it is burned at once: with the same outcome."""
+
+    BOUGHT = (grant(60, 500, MARCH + 9 * DAY), grant(70, 300, MARCH + 20 * DAY, APRIL + 4 * DAY))
+
+    def test_usage_between_two_bounds_is_one_segment(self):
+        live = renewing(usage=[(MARCH + day * DAY, 10) for day in range(40)])
+
+        assert [(share.start_at, share.grant, share.units) for share in live.burn.shares] == [
+            (MARCH, 30, 310),
+            (APRIL, 40, 90),
+        ]
+
+    def test_a_grant_that_begins_within_the_period_cuts_it(self):
+        live = position(
+            periods=[period(3, MARCH, APRIL)], grants=self.BOUGHT[:1], usage=[(MARCH, 200), (MARCH + 10 * DAY, 100)]
+        )
+
+        assert [(share.start_at, share.units) for share in live.burn.shares] == [(MARCH + 10 * DAY, 100)]
+
+    def test_a_correction_takes_off_the_latest_usage_although_it_is_older(self):
+        # 5 on the 1st, 4 taken off on the 5th, 3 on the 20th: 1 is left of the 20th's 3 and 4, which is 0, and 4 of 5.
+        live = position(
+            periods=[period(3, MARCH, APRIL)],
+            grants=[grant(60, 500, MARCH + 9 * DAY)],
+            usage=[(MARCH, 5), (MARCH + 4 * DAY, -4), (MARCH + 19 * DAY, 3)],
+        )
+
+        assert live.burn.shares == []
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_the_outcome_is_that_of_burning_piece_by_piece(self, seed):
+        chance = Random(seed)
+        usage = [
+            (MARCH + chance.randrange(61) * DAY, chance.randrange(-20 if seed % 4 == 0 else 0, 90)) for _ in range(50)
+        ]
+        live = position(
+            periods=[period(3, MARCH, APRIL), period(4, APRIL, MAY)],
+            grants=[grant(30, 700, MARCH, APRIL, period=3), grant(40, 700, APRIL, MAY, period=4), *self.BOUGHT],
+            usage=usage,
+        )
+
+        by_piece = burn(
+            [Segment(at, Decimal(units), 3 if at < APRIL else 4) for at, units in usage],
+            [BurnableGrant(one.key, one.ledger_remaining, one.starts_at, one.ends_at) for one in live.grants],
+        )
+
+        assert live.burn.remaining == by_piece.remaining
+        assert [live.burn.by_grant(key) for key in (3, 4)] == [by_piece.by_grant(key) for key in (3, 4)]

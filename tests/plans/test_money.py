@@ -1,4 +1,5 @@
 from decimal import Decimal, Inexact
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from plans.money import (
     minor_units,
     plain_number,
     round_cents,
+    share_of_quantity,
 )
 
 AMOUNTS = st.decimals(min_value=-(10**20), max_value=10**20, places=12)
@@ -115,3 +117,20 @@ def test_knows_what_is_no_currency(code):
 )
 def test_writes_a_number_without_exponent_and_trailing_zeros(value, text):
     assert plain_number(Decimal(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "share", "units"),
+    [
+        ("30", Fraction(10, 30), "10"),
+        ("10", Fraction(1, 3), "3.333333"),
+        ("20", Fraction(1, 3), "6.666667"),
+        ("0.000001", Fraction(1, 2), "0.000001"),
+        ("-0.000001", Fraction(1, 2), "-0.000001"),
+        ("7.5", Fraction(1), "7.5"),
+        ("7.5", Fraction(0), "0"),
+        ("99999999999999999999999999999999.999999", Fraction(1), "99999999999999999999999999999999.999999"),
+    ],
+)
+def test_a_share_of_a_quantity_is_rounded_once_to_six_decimals_half_away_from_zero(quantity, share, units):
+    assert share_of_quantity(Decimal(quantity), share) == Decimal(units)
