@@ -4,7 +4,7 @@ from datetime import datetime
 from django.db import transaction
 
 from billing.services.cancel import cancel_now
-from billing.services.change import change_now
+from billing.services.change import Change, change_now
 from billing.services.wind_down import UsageIsStillCounted
 from credits.services.definitions import hold_definitions
 from plans.models import ScheduledChange, Subscription
@@ -44,20 +44,32 @@ def _apply(scheduled: ScheduledChange, at: datetime) -> bool:
     )
     if held is None or not waiting_changes().filter(pk=scheduled.pk).exists():
         return False
-    # It is marked first, so that the change does not take it for one that still waits.
-    ScheduledChange.objects.filter(pk=scheduled.pk).update(applied_at=at)
     try:
         with transaction.atomic():
-            if scheduled.price is None:
-                cancel_now(subscription=held, at=scheduled.effective_at)
-            else:
-                change_now(subscription=held, price=scheduled.price, at=scheduled.effective_at)
+            _carry_out(scheduled, held, at)
     except UsageIsStillCounted:
-        ScheduledChange.objects.filter(pk=scheduled.pk).update(applied_at=None)
         return False
     except Refusal as refusal:
-        ScheduledChange.objects.filter(pk=scheduled.pk).update(
-            applied_at=None, withdrawn_at=at, refusal=refusal.message[:500]
-        )
+        ScheduledChange.objects.filter(pk=scheduled.pk).update(withdrawn_at=at, refusal=refusal.message[:500])
         Subscription.objects.filter(pk=held.pk).update(cancel_at_period_end=False)
     return True
+
+
+def _carry_out(scheduled: ScheduledChange, subscription: Subscription, at: datetime) -> Change | None:
+    # It is marked first, so that the change does not take it for one that still waits.
+    ScheduledChange.objects.filter(pk=scheduled.pk).update(applied_at=at)
+    if scheduled.price is not None:
+        return change_now(subscription=subscription, price=scheduled.price, at=scheduled.effective_at)
+    cancel_now(subscription=subscription, at=scheduled.effective_at)
+    return None
+
+
+@transaction.atomic
+def preview_scheduled_change(*, scheduled: ScheduledChange, at: datetime) -> Change:
+    """Tell what a change that waits comes to with what is used so far; nothing of it is kept. Raises what change_now
+    raises."""
+    with transaction.atomic():
+        change = _carry_out(scheduled, scheduled.subscription, at)
+        transaction.set_rollback(True)
+    assert change is not None
+    return change

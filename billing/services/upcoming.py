@@ -6,19 +6,22 @@ from django.db.models import prefetch_related_objects
 
 from billing.composition import Billable, compose_in_turn
 from billing.lines import added_units_line
-from billing.models import Invoice, InvoiceLine
+from billing.models import Invoice, InvoiceLine, InvoiceStatus
 from billing.services.carry import waiting_to_be_carried
 from billing.services.close_periods import draft_of
 from billing.services.finalize import billed_periods
 from billing.services.late_usage import differences_so_far
 from billing.services.quantities import added_units_of, billed_quantities
+from billing.services.scheduled_changes import preview_scheduled_change
 from billing.services.tax import AppliedTax, tax_of_customers
+from billing.services.wind_down import CustomerIsParked, UsageIsStillCounted
 from billing.storable_invoices import check_storable
 from billing.tax_lines import charge_tax
+from credits.models import CreditGrant
 from credits.services.live_usage import live_usage
 from credits.services.spend_money import open_purses
 from plans.models import Customer, ScheduledChangeKind, Subscription, SubscriptionPeriod
-from plans.refusals import InvalidInput, NotFound
+from plans.refusals import InvalidInput, NotFound, Refusal
 from plans.services.scheduled_changes import waiting_of
 from plans.services.snapshot import one_snapshot
 from plans.services.subscriptions import SubscriptionNotFound
@@ -43,10 +46,16 @@ def upcoming_invoice(*, customer: Customer, subscription: str | None = None, at:
     and the fees that fall due with that close. Drafts in their grace time take their credits first.
 
     What reservations keep back is not used. `subscription` is a public id; it may be left out where there is one only.
-    Raises NothingUpcoming, SubscriptionNotFound, AmountTooLarge, and InvalidInput where the choice is left open.
+    Where a change to another price waits for that close, it is the invoice of that change, with the new price's fees.
+
+    Raises NothingUpcoming, SubscriptionNotFound, AmountTooLarge, InvalidInput where the choice is left open, and where
+    a change waits CustomerIsParked and UsageIsStillCounted.
     """
+    chosen = _choose_subscription(customer, subscription)
+    changed = _after_change(chosen, at)
+    if changed is not None:
+        return changed
     with one_snapshot():
-        chosen = _choose_subscription(customer, subscription)
         due = _next_due(chosen)
         if not due:
             raise NothingUpcoming(
@@ -57,6 +66,37 @@ def upcoming_invoice(*, customer: Customer, subscription: str | None = None, at:
         tried = _the(draft, _try([*_drafts_of(customer), (draft, due)], at))
     check_storable(tried.invoice, tried.lines)
     return tried
+
+
+def _after_change(subscription: Subscription, at: datetime) -> TriedInvoice | None:
+    """The invoice of a change that waits for the next close of a subscription; None where none does, or where it will
+    be refused, so that the subscription goes on as it is."""
+    waiting = waiting_of(subscription).filter(kind=ScheduledChangeKind.CHANGE).select_related("price__plan").first()
+    if waiting is None or any(period.bill_at < waiting.effective_at for period in _next_due(subscription)):
+        return None
+    try:
+        change = preview_scheduled_change(scheduled=waiting, at=at)
+    except (CustomerIsParked, UsageIsStillCounted):
+        raise
+    except Refusal:
+        return None
+    return None if change.invoice is None else _taken_back(change.invoice, change.lines, subscription)
+
+
+def _taken_back(invoice: Invoice, lines: Sequence[InvoiceLine], subscription: Subscription) -> TriedInvoice:
+    """An invoice that was finalized and taken back, as the draft that it is not yet: of the version that there is."""
+    invoice.subscription = subscription
+    for name in ("pk", "public_id", "number", "finalized_at", "due_at", "paid_at", "send_at"):
+        setattr(invoice, name, None)
+    invoice.status = InvoiceStatus.DRAFT
+    made = {line.grant_id for line in lines} - {None}
+    made -= set(CreditGrant.objects.filter(pk__in=made).values_list("pk", flat=True))
+    for line in lines:
+        line.public_id = None
+        if line.grant is not None and line.grant.pk in made:
+            # What a rest would roll over into is not there yet; the grant that it is left of stands for it.
+            line.grant = line.grant.rolled_from
+    return TriedInvoice(invoice, lines)
 
 
 def as_they_stand(*, invoices: Iterable[Invoice], at: datetime) -> list[Invoice]:

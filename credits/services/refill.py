@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from itertools import count
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 
 from credits.models import CreditGrant, SubscriptionCredit
 from credits.services.write_grants import expiry_of, grant_of, write_grants
+from plans.models import ScheduledChange
 from plans.periods import Clock, local_day, local_midnight, parse_recurrence
 from plans.services.time_zone import billing_zone
 
@@ -104,9 +105,13 @@ def _last_numbers(credits: Sequence[SubscriptionCredit]) -> dict[tuple[int, int]
 
 
 def due_refills(at: datetime, *, limit: int = CHUNK) -> list[int]:
-    """Find copies whose last written refill has begun by `at`, of customers that are not parked, earliest first."""
+    """Find copies whose last written refill has begun by `at`, of customers that are not parked, earliest first. Those
+    of a subscription that has a change or its end behind it wait for that, which writes what lies before."""
+    overdue = ScheduledChange.objects.filter(
+        subscription=OuterRef("subscription"), applied_at=None, withdrawn_at=None, effective_at__lte=at
+    )
     due = SubscriptionCredit.objects.filter(
-        refilled_until__lte=at, subscription__customer__parked_at__isnull=True
+        ~Exists(overdue), refilled_until__lte=at, subscription__customer__parked_at__isnull=True
     ).exclude(refill_rrule="")
     return list(due.order_by("refilled_until", "pk").values_list("pk", flat=True)[:limit])
 

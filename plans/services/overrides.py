@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import JSONField, Value
+from django.db.models import JSONField, QuerySet, Value
 
 from plans.models import Feature, FeatureSource, Overage, Subscription, SubscriptionFeature
 from plans.models.features import USAGE_BASED, feature_type_of
@@ -77,15 +77,86 @@ def override_feature(
         source=FeatureSource.OVERRIDE,
         defaults={
             "customer_id": subscription.customer_id,
-            # JSON's null, which a column that is never NULL can hold.
-            "value": Value(None, JSONField()) if value is None else value,
-            "overage": overage or (Overage.BLOCK if sold is None else sold.overage),
+            "value": _stored(value),
+            "overage": overage or _overage_of(sold),
             "reason": reason,
             "effective_from": effective_from,
             "effective_until": effective_until,
         },
     )
     meter_feature(feature=feature, subscription=subscription, at=at)
+
+
+def carry_overrides(
+    *, before: Subscription, following: Subscription, metrics_with_quota: Collection[int], at: datetime
+) -> None:
+    """Let what a customer was promised go on when a version of the subscription follows another one: its overrides,
+    with their reasons and times, as far as they still say something.
+
+    A value stays, also of a feature that the next plan does not have, unless its kind is another one there, or it is a
+    number and the next plan gives the feature by a quota (`metrics_with_quota`): then its grants are the allowance. An
+    overage stays where it was not just that of the plan before. The caller holds the lock of the subscription, and has
+    copied the features of the next plan; the next version's periods are not stored yet.
+    """
+    overrides = _of_version(before, FeatureSource.OVERRIDE).filter(feature__deleted_at=None)
+    sold_before = {copy.feature_id: copy for copy in _of_version(before, FeatureSource.PLAN)}
+    sold = {copy.feature_id: copy for copy in _of_version(following, FeatureSource.PLAN)}
+    for override in overrides.exclude(effective_until__lte=at).order_by("pk"):
+        goes_on = _in_next_version(
+            override, sold_before.get(override.feature_id), sold.get(override.feature_id), metrics_with_quota
+        )
+        if goes_on is not None:
+            goes_on.subscription = following
+            goes_on.save(force_insert=True)
+            meter_feature(feature=override.feature, subscription=following, at=at)
+
+
+def _of_version(subscription: Subscription, source: FeatureSource) -> QuerySet[SubscriptionFeature]:
+    return SubscriptionFeature.objects.filter(subscription=subscription, source=source).select_related("feature")
+
+
+def _in_next_version(
+    override: SubscriptionFeature,
+    sold_before: SubscriptionFeature | None,
+    sold: SubscriptionFeature | None,
+    metrics_with_quota: Collection[int],
+) -> SubscriptionFeature | None:
+    """The override of the next version, not stored yet; None where nothing is left of it."""
+    value = override.value if _has_meaning(override, sold, metrics_with_quota) else None
+    is_promised = override.overage != _overage_of(sold_before)
+    overage = override.overage if is_promised else _overage_of(sold)
+    if value is None and (sold is None or overage == sold.overage):
+        return None
+    return SubscriptionFeature(
+        customer_id=override.customer_id,
+        feature=override.feature,
+        source=FeatureSource.OVERRIDE,
+        value=_stored(value),
+        overage=overage,
+        reason=override.reason,
+        effective_from=override.effective_from,
+        effective_until=override.effective_until,
+    )
+
+
+def _has_meaning(
+    override: SubscriptionFeature, sold: SubscriptionFeature | None, metrics_with_quota: Collection[int]
+) -> bool:
+    try:
+        _check_value(override.value, override.feature, sold, metrics_with_quota)
+    except Refusal:
+        return False
+    return True
+
+
+def _stored(value: Any) -> Any:
+    """A value as its column holds it: none is JSON's null, since the column is never NULL."""
+    return Value(None, JSONField()) if value is None else value
+
+
+def _overage_of(sold: SubscriptionFeature | None) -> str:
+    """What holds where an override does not say it: the plan's, `block` if it does not have the feature."""
+    return Overage.BLOCK if sold is None else sold.overage
 
 
 @transaction.atomic
