@@ -14,6 +14,7 @@ from billing.services.wind_down import (
     has_begun,
     hold_live,
     hold_to_end_periods,
+    note_refund,
     refuse_overdue,
     withdraw_scheduled_change,
 )
@@ -56,6 +57,7 @@ def cancel_now(*, subscription: Subscription, at: datetime, prorate: bool = Fals
     )
     if prorate:
         refund_unused(held, at=end_at)
+        note_refund(held, at=end_at)
     bill_added_units(subscription=held, at=end_at)
     if not due:
         bill_ended(subscriptions=[held.pk], at=end_at)
@@ -79,11 +81,12 @@ def _end_grants(held: Subscription, *, at: datetime) -> None:
 @transaction.atomic
 def cancel_at_period_end(*, subscription: Subscription, at: datetime) -> ScheduledChange:
     """Let a subscription end by itself with the end of what is paid for. Asking again changes nothing. Raises
-    SubscriptionEnded."""
+    SubscriptionEnded, and ScheduledChangeIsDue where a change has its instant behind it."""
     held = hold_live(subscription)
     there = waiting_of(held).filter(kind=ScheduledChangeKind.CANCEL).first()
     if there is not None:
         return there
+    refuse_overdue(held, at=at)
     catch_up(held, at=at)
     Subscription.objects.filter(pk=held.pk).update(cancel_at_period_end=True)
     return schedule(subscription=held, kind=ScheduledChangeKind.CANCEL, at=at)

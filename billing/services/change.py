@@ -20,12 +20,14 @@ from billing.services.wind_down import (
     has_begun,
     hold_live,
     hold_to_end_periods,
+    note_refund,
     refuse_overdue,
     withdraw_scheduled_change,
 )
 from credits.models import CreditDefinition, SubscriptionCredit
 from credits.services.begin_again import begin_again
 from credits.services.definitions import hold_definitions
+from credits.services.earlier_turns import included_units
 from credits.services.end_grants import revoke_plan_grants
 from credits.services.renew import copy_credits
 from credits.services.shared_allowances import grant_after_change
@@ -44,6 +46,7 @@ from plans.models import (
 from plans.periods import Clock, boundary
 from plans.refusals import Refusal
 from plans.services.item_periods import is_in_advance, store_periods
+from plans.services.overrides import carry_overrides
 from plans.services.parts import included_in_share, is_part, share_of
 from plans.services.scheduled_changes import paid_through, schedule
 from plans.services.subscriptions import (
@@ -114,6 +117,8 @@ def change_now(*, subscription: Subscription, price: Price, at: datetime, prorat
     open_items = list(held.items.filter(ended_at=None).select_related("component"))
     paid_until = _paid_until(open_items, at)
     due = end_open_periods(held, at=at)
+    if proration == Proration.PRORATE:
+        note_refund(held, at=at)
     _include_by_share(due)
     following = _begin_version(held, price, open_items, at)
     if proration == Proration.NONE:
@@ -225,7 +230,8 @@ def _include_by_share(periods: Iterable[SubscriptionPeriod]) -> None:
                 ).select_related("item")
             )
             share = sum((share_of(part) for part in before), share_of(period))
-            taken = sum((min(part.settled_included or _ZERO, part.units_in_price) for part in before), _ZERO)
+            included = included_units(before)
+            taken = sum((min(included[part.pk], part.units_in_price) for part in before), _ZERO)
             period.included_units = max(included_in_share(component, share) - taken, _ZERO)
             shared.append(period)
     SubscriptionPeriod.objects.bulk_update(shared, ["included_units"])
@@ -262,6 +268,7 @@ def _begin_version(
     _go_on_with_own_clocks(items, held, at)
     _keep_quantities(items, open_items)
     copy_features(following)
+    carry_overrides(before=held, following=following, metrics_with_quota=set(quotas), at=at)
     return following
 
 

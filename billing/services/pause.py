@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from billing.models import Invoice, InvoiceKind
 from billing.services.close_periods import close_subscriptions, draft_of, open_drafts
@@ -20,10 +22,13 @@ from billing.services.wind_down import (
 )
 from credits.models import SubscriptionCredit
 from credits.services.begin_again import refill_again
+from credits.services.earlier_turns import included_units
 from credits.services.end_grants import revoke_plan_grants
 from credits.services.renew import grant_for_periods
+from credits.services.shared_allowances import owe_from_turns_before
 from plans.models import (
     FAR_FUTURE,
+    ComponentKind,
     PeriodKind,
     Subscription,
     SubscriptionItem,
@@ -32,7 +37,8 @@ from plans.models import (
 )
 from plans.periods import boundary, turn_at
 from plans.refusals import Refusal
-from plans.services.item_periods import clock_of, is_in_advance, period_of, store_periods
+from plans.services.item_periods import clock_of, is_fee_for_days, is_in_advance, period_of, store_periods
+from plans.services.parts import included_in_share, share_of
 from plans.services.subscriptions import SubscriptionNotActive
 from plans.services.time_zone import billing_zone
 
@@ -49,12 +55,13 @@ class SubscriptionIsActive(Refusal):
 @transaction.atomic
 def pause(*, subscription: Subscription, at: datetime) -> Invoice | None:
     """Pause a running subscription: what was used goes onto an invoice, which is returned, and nothing is given or
-    billed until it is resumed. Fees that are paid are not refunded.
+    billed until it is resumed. Fees that are paid are not refunded. What waits to happen goes on waiting: an end comes
+    when it was promised, and a change to another price, too, if the subscription runs again by then.
 
     Raises SubscriptionEnded, SubscriptionNotActive, CustomerIsParked, ScheduledChangeIsDue and UsageIsStillCounted.
     """
     begun = has_begun(subscription, at=at)
-    held, at = hold_to_end_periods(subscription, at=at)
+    held, at = hold_to_end_periods(subscription, at=at, keep_scheduled=True)
     if held.status not in (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAST_DUE):
         raise SubscriptionNotActive(f"This subscription is {held.status}, so it cannot be paused.")
     if not begun:
@@ -62,9 +69,7 @@ def pause(*, subscription: Subscription, at: datetime) -> Invoice | None:
     due = end_open_periods(held, at=at)
     _stop_metering(held, at)
     SubscriptionCredit.objects.filter(subscription=held).update(refilled_until=None)
-    Subscription.objects.filter(pk=held.pk).update(
-        status=SubscriptionStatus.PAUSED, paused_at=at, cancel_at_period_end=False
-    )
+    Subscription.objects.filter(pk=held.pk).update(status=SubscriptionStatus.PAUSED, paused_at=at)
     if not due:
         return None
     draft = draft_of(held, due, at, kind=InvoiceKind.CHANGE, closes_at=at)
@@ -160,7 +165,7 @@ def _go_on(held: Subscription, items: Iterable[SubscriptionItem], at: datetime) 
 
 def _rest_of_turn(item: SubscriptionItem, at: datetime) -> SubscriptionPeriod | None:
     """The part of an item's turn that begins at an instant; None where a stored period covers it, or the clock has
-    ended. What its component includes is what the parts before have left of it."""
+    ended. What it includes is what the parts before have left of it."""
     stored = SubscriptionPeriod.objects.filter(item=item).exclude(kind=PeriodKind.PAUSE)
     if stored.filter(end_at__gt=at).exists():
         return None
@@ -176,7 +181,7 @@ def _rest_of_turn(item: SubscriptionItem, at: datetime) -> SubscriptionPeriod | 
         )
         if not clock.has_period(number, whole[0], zone):
             return None
-    before = list(stored.filter(start_at__gte=whole[0], start_at__lt=at).select_related("item").order_by("start_at"))
+    before = list(_parts_before(item, whole[0], at).select_related("item__component__price").order_by("start_at"))
     return period_of(
         item,
         kind=kind,
@@ -186,39 +191,63 @@ def _rest_of_turn(item: SubscriptionItem, at: datetime) -> SubscriptionPeriod | 
         whole_start_at=whole[0],
         whole_end_at=whole[1],
         bill_at=at if is_in_advance(item) and kind == PeriodKind.REGULAR else whole[1],
-        **_left_of(before),
+        **_take_over(before),
     )
 
 
-def _left_of(before: Sequence[SubscriptionPeriod]) -> dict[str, Decimal]:
-    """What parts of a turn have left of the units that the first of them included."""
+def _take_over(before: Sequence[SubscriptionPeriod]) -> dict[str, Decimal]:
+    """What the last part of a turn has left of the units that it included. The parts keep what they took, so that
+    usage of them that arrives late does not find the rest twice."""
     if not before or before[0].metric_id is None:
         return {}
-    in_price, given = before[0].units_in_price, before[0].given_units
+    last = before[-1]
+    in_price, given = last.units_in_price, last.given_units
+    taken = included_units(before)
     for part in before:
-        included = part.settled_included or _ZERO
-        in_price -= min(included, part.units_in_price)
-        given -= max(included - part.units_in_price, _ZERO)
-    return {"included_units": max(in_price, _ZERO), "feature_units": max(given, _ZERO)}
+        of_feature = max(taken[part.pk] - part.units_in_price, _ZERO)
+        part.included_units = _in_whole_steps(part, min(taken[part.pk], part.units_in_price))
+        part.feature_units = of_feature
+    SubscriptionPeriod.objects.bulk_update(before, ["included_units", "feature_units"])
+    return {
+        "included_units": max(in_price - last.units_in_price, _ZERO),
+        "feature_units": max(given - last.given_units, _ZERO),
+    }
 
 
-def _grant_new_turns(pieces: Iterable[SubscriptionPeriod], at: datetime) -> None:
-    """Grant for turns of which nothing was given before: those that began while the subscription was paused."""
-    fresh = [
-        piece
-        for piece in pieces
-        if not SubscriptionPeriod.objects.filter(
-            item=piece.item_id, start_at__gte=piece.whole[0], start_at__lt=piece.start_at
-        )
-        .exclude(kind=PeriodKind.PAUSE)
-        .exists()
-    ]
-    grant_for_periods(at=at, periods=fresh, parts=True)
+def _in_whole_steps(part: SubscriptionPeriod, units: Decimal) -> Decimal:
+    """Metered units that a part included, rounded up to whole units of its price where these are rounded."""
+    component = part.item.component
+    if component is None or not part.units_in_price:
+        return units
+    return min(part.units_in_price, included_in_share(component, Fraction(units) / Fraction(part.item.included_units)))
 
 
-def _start_anew(held: Subscription, items: Iterable[SubscriptionItem], at: datetime) -> None:
-    """Let all clocks start at an instant, with fresh grants; what is left of the old ones goes."""
+def _grant_new_turns(pieces: Sequence[SubscriptionPeriod], at: datetime) -> None:
+    """Grant for turns of which nothing was given before: those that began while the subscription was paused. They are
+    given by the share of the days where a fee of the same clock is charged by that, and whole where nothing is charged
+    anew."""
+    fees = {piece.whole for piece in pieces if is_fee_for_days(piece.item) and piece.kind == PeriodKind.REGULAR}
+    fresh = [piece for piece in pieces if not _parts_before(piece.item, piece.whole[0], piece.start_at).exists()]
+    shares = {piece.pk: share_of(piece) if piece.whole in fees else Fraction(1) for piece in fresh}
+    for piece in fresh:
+        component = piece.item.component
+        if shares[piece.pk] < 1 and component is not None and component.kind == ComponentKind.USAGE:
+            piece.included_units = included_in_share(component, shares[piece.pk])
+    SubscriptionPeriod.objects.bulk_update(fresh, ["included_units"])
+    grant_for_periods(at=at, periods=fresh, parts=shares)
+
+
+def _parts_before(item: SubscriptionItem, start_at: datetime, end_at: datetime) -> QuerySet[SubscriptionPeriod]:
+    """What an item had of a turn before an instant, but for pauses."""
+    parts = SubscriptionPeriod.objects.filter(item=item, start_at__gte=start_at, start_at__lt=end_at)
+    return parts.exclude(kind=PeriodKind.PAUSE)
+
+
+def _start_anew(held: Subscription, items: Sequence[SubscriptionItem], at: datetime) -> None:
+    """Let all clocks start at an instant, with fresh grants; what is left of the old ones goes, and what was taken
+    beyond the days that were paid for is owed."""
     revoke_plan_grants(subscription=held, at=at)
+    owe_from_turns_before(items=items, at=at)
     ending = [item for item in items if clock_of(item).has_end]
     endless = [item for item in items if not clock_of(item).has_end]
     for item in endless:

@@ -9,6 +9,7 @@ from credits.models import CreditDefinition
 from credits.services.definitions import hold_definitions
 from credits.services.late_months import uncover_months
 from credits.services.renew import grant_with_subscription
+from credits.services.shared_allowances import owe_from_before
 from plans.models import Customer, Plan, Price, Subscription
 from plans.periods import local_day, local_midnight, midnight_after
 from plans.refusals import InvalidInput, Refusal
@@ -46,7 +47,8 @@ def subscribe(
     """Subscribe a customer to a plan version: its rows, its first grants, and the invoice of its first fees.
 
     With `trial_days` a trial of so many full days comes first, rounded up to local midnight; nothing is charged for it,
-    and the first fees fall due at its end. Without `price` the plan's only one is taken. Raises PlanHasNoPrice,
+    and the first fees fall due at its end. Without `price` the plan's only one is taken. Units that were taken of turns
+    which an end cut short, beyond the days that were paid for, are withheld. Raises PlanHasNoPrice,
     PlanNoLongerOffered, InvalidInput for a price of another plan or a choice left open, and whatever open_subscription
     refuses.
     """
@@ -68,12 +70,15 @@ def subscribe(
         metadata=metadata,
         metrics_with_quota=set(quotas.values_list("metric_id", flat=True)),
     )
+    owe_from_before(subscription=subscription, at=at)
     grant_with_subscription(at=at, subscription=subscription)
     if started_at < at:
         metered = subscription.items.exclude(metric=None).values_list("metric_id", flat=True)
         uncover_months(customer=customer.pk, metrics=metered, since=started_at, at=at)
     if started_at <= at:
-        invoices = close_subscriptions([subscription], at=at)
+        # The first fees alone. Periods that have ended since a start in the past are left to the next sweep, so that
+        # their usage can still be sent.
+        invoices = close_subscriptions([subscription], at=at, before=started_at + timedelta(microseconds=1))
         finalize_invoices([invoice for invoice in invoices if invoice.finalize_at <= at], at=at)
     return subscription
 

@@ -48,11 +48,11 @@ class ScheduledChangeIsDue(Refusal):
 
 
 def hold_to_end_periods(
-    subscription: Subscription, *, at: datetime, metrics: Collection[int] = ()
+    subscription: Subscription, *, at: datetime, metrics: Collection[int] = (), keep_scheduled: bool = False
 ) -> tuple[Subscription, datetime]:
     """Hold a live subscription as hold_subscription does, bill what lies behind, and take back what waits to happen to
-    it. Return it with the instant at which its periods may end: not before it starts, and a version that follows
-    another lasts an instant at least, since what it was granted reaches back.
+    it, unless that is to be kept. Return it with the instant at which its periods may end: not before it starts, and a
+    version that follows another lasts an instant at least, since what it was granted reaches back.
 
     Raises SubscriptionEnded, CustomerIsParked, ScheduledChangeIsDue and UsageIsStillCounted.
     """
@@ -61,7 +61,8 @@ def hold_to_end_periods(
     refuse_overdue(held, at=at)
     at = _end_of_periods(held, at)
     bill_what_is_due(held, at=at)
-    withdraw_scheduled_change(held, at=at)
+    if not keep_scheduled:
+        withdraw_scheduled_change(held, at=at)
     return held, at
 
 
@@ -149,6 +150,13 @@ def end_open_periods(subscription: Subscription, *, at: datetime) -> list[Subscr
     usage is cut. Return what falls due with that."""
     withdraw_grants(subscription=subscription, at=at)
     return cut_periods(subscription=subscription, at=at)
+
+
+def note_refund(subscription: Subscription, *, at: datetime) -> None:
+    """Note from when on the fees were credited or refunded that a subscription, or a version of it before, had paid:
+    days from then on are not paid for by them any more."""
+    versions = Subscription.objects.filter(stable_subscription_id=subscription.stable_subscription_id)
+    versions.filter(refunded_from=None).update(refunded_from=at)
 
 
 def withdraw_scheduled_change(subscription: Subscription, *, at: datetime) -> None:

@@ -44,7 +44,7 @@ def sell_to_running(definition: CreditDefinition, *, at: datetime) -> None:
     write_refills(refilled, at=at)
     ahead = SubscriptionPeriod.objects.filter(
         subscription__in=[credit.subscription_id for credit in credits], start_at__gt=at
-    )
+    ).select_related("item")
     grant_for_periods(at=at, periods=ahead)
 
 

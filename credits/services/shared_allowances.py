@@ -1,11 +1,13 @@
-"""What a part of a period is given, when a change split the turn of its clock.
+"""What a turn is given that begins while earlier ones still run: after a change, a pause, or an end.
 
 Ruling: the allowances of the turn's parts count by their shares of its days, together, less what plan allowances have
 paid for already; what is left, rounded up and never below 0, is the allowance of the part that begins. Used 10,000 of
-10,000, and upgraded to 20,000 at half time: 15,000 − 10,000 = 5,000. So nobody gets more out of changing back and forth
-than his days paid for, and a change never makes overage of what is used already.
+10,000, and upgraded to 20,000 at half time: 15,000 − 10,000 = 5,000. Where more was taken than the days are worth,
+that is owed: it is taken off the allowances of the turns that begin before the turn which was cut would have ended. So
+nobody gets more than his days paid for, and nothing makes overage of what is used already.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -13,12 +15,16 @@ from fractions import Fraction
 
 from django.db.models import Sum
 
-from credits.models import CreditGrant, CreditTransaction, SubscriptionCredit, TransactionKind
-from credits.services.renew import amount_of_period, grant_for_periods, grant_of_period, item_of
+from credits.models import CreditGrant, CreditTransaction, TransactionKind
+from credits.services.earlier_turns import EarlierTurns, given_units, have_cut_turns, read_earlier_turns
+from credits.services.positions import lock_balances
+from credits.services.renew import grant_for_periods, grants_of_quotas
+from credits.services.turn_allowances import TurnAllowances
 from credits.services.write_grants import write_grants
 from plans.models import PeriodKind, Subscription, SubscriptionItem, SubscriptionPeriod
-from plans.services.parts import is_part, rounded_up, share_from, share_of
-from plans.services.units import PaidUnits
+from plans.services.item_periods import clock_of, is_fee_for_days, is_in_advance
+from plans.services.metric_versions import hold_versions
+from plans.services.parts import is_part, rounded_up
 
 _ZERO = Decimal(0)
 
@@ -31,170 +37,205 @@ def grant_after_change(*, subscription: Subscription, at: datetime) -> list[Cred
     finds it; the number of a plan's feature goes to the period. The parts before are settled. The caller holds the
     locks of the balances.
     """
-    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item__component__price")
+    _give_what_is_paid_until_fees_begin(subscription, at)
+    periods = SubscriptionPeriod.objects.filter(subscription=subscription).order_by("start_at", "pk")
     granted, whole = [], []
-    for period in periods.order_by("start_at", "pk"):
-        before = _parts_before(period, subscription, at)
-        if not before and not is_part(period):
-            whole.append(period)
-        elif period.metric_id is not None:
-            granted += _allow(period, before, at)
-        granted += _money_of_part(period, subscription, at)
-    return write_grants(granted, at=at) + grant_for_periods(at=at, periods=whole)
+    for period in periods.select_related("item__component__price"):
+        money = _money_of(period, subscription, at) if period.start_at == at else None
+        units = _units_of(period, subscription, at) if period.start_at == at else None
+        if money is not None and units is None and period.metric_id is not None:
+            units = _allow(period, EarlierTurns(), at)
+        granted += [*(money or []), *(units or [])]
+        if money is None and units is None and not is_part(period):
+            whole.append(period.pk)
+    # Read again, since items owe by now.
+    return write_grants(granted, at=at) + grant_for_periods(
+        at=at, periods=periods.filter(pk__in=whole).select_related("item")
+    )
 
 
-def _parts_before(period: SubscriptionPeriod, subscription: Subscription, at: datetime) -> list[SubscriptionPeriod]:
-    """The parts that versions before had of turns which still run, if a period is the one that begins at an instant:
-    whatever their clocks, and whether or not the last version metered them. Pauses among them are paid for, too."""
-    if period.metric_id is None or period.start_at != at:
-        return []
-    parts = SubscriptionPeriod.objects.filter(
-        customer=period.customer_id,
-        metric=period.metric_id,
-        subscription__stable_subscription_id=subscription.stable_subscription_id,
-        end_at__lte=at,
-        kind__in=(period.kind, PeriodKind.PAUSE),
-    ).select_related("item__component")
-    running = [part for part in parts.order_by("start_at") if part.kind != PeriodKind.PAUSE and part.whole[1] > at]
-    if not running:
-        return []
-    pauses = [part for part in parts if part.kind == PeriodKind.PAUSE and part.start_at >= running[0].start_at]
-    for pause in pauses:
-        pause.whole_start_at, pause.whole_end_at = _whole_around(pause, running)
-    return sorted([*running, *pauses], key=lambda part: part.start_at)
+def owe_from_before(*, subscription: Subscription, at: datetime) -> None:
+    """Note what a new subscription owes: what plans' allowances paid for in turns of ended subscriptions which still
+    run, beyond what the days that were paid for, and kept, are worth. What these left unused is gone. The caller holds
+    the customer's lock; grants are written afterwards."""
+    items = {item.metric_id: item for item in subscription.items.all() if item.metric_id is not None}
+    customer, start_at = subscription.customer_id, subscription.started_at
+    if not have_cut_turns(customer=customer, metrics=items.keys(), at=start_at, beside=subscription):
+        return
+    hold_versions()
+    lock_balances([(customer, metric) for metric in items])
+    for metric, item in items.items():
+        earlier = read_earlier_turns(customer=customer, metric=metric, at=start_at, following=subscription)
+        _owe(item, earlier.balance, earlier)
 
 
-def _whole_around(pause: SubscriptionPeriod, running: Sequence[SubscriptionPeriod]) -> tuple[datetime, datetime]:
-    """The turn in which a pause began."""
-    return max((part for part in running if part.start_at < pause.start_at), key=lambda part: part.start_at).whole
+def owe_from_turns_before(*, items: Iterable[SubscriptionItem], at: datetime) -> None:
+    """Note what items owe whose clocks start anew at an instant; they are changed in place. The parts before are
+    settled. The caller holds the locks of the balances."""
+    for item in items:
+        if item.metric_id is not None:
+            earlier = read_earlier_turns(customer=item.customer_id, metric=item.metric_id, at=at)
+            _owe(item, earlier.balance, earlier)
 
 
-def _allow(period: SubscriptionPeriod, before: Sequence[SubscriptionPeriod], at: datetime) -> list[CreditGrant]:
-    allowed = sum((share_of(part) * Fraction(_allowance(part)) for part in [*before, period]), Fraction(0))
-    left = max(rounded_up(allowed - Fraction(_taken(before))), _ZERO)
-    credits = _quotas(period)
-    _keep_to_what_was_given(before)
-    if not credits:
+def _owe(item: SubscriptionItem, balance: Fraction, earlier: EarlierTurns) -> None:
+    """Let an item owe what a balance is below 0, beside what its periods have withheld so far."""
+    withheld = SubscriptionPeriod.objects.filter(item=item).aggregate(units=Sum("withheld_units"))["units"] or _ZERO
+    owed = -rounded_up(balance) if balance < 0 else _ZERO
+    if owed or item.owed_units:
+        item.owed_units, item.owed_until = owed + withheld, earlier.runs_until
+        item.save(update_fields=["owed_units", "owed_until"])
+
+
+def _units_of(period: SubscriptionPeriod, subscription: Subscription, at: datetime) -> list[CreditGrant] | None:
+    """The grants of a period of a metric's clock that begins while earlier turns of the metric still run; None for one
+    that is given what every turn is."""
+    if period.metric_id is None:
+        return None
+    earlier = read_earlier_turns(
+        customer=period.customer_id, metric=period.metric_id, at=at, kind=period.kind, following=subscription,
+        goes_on=True,
+    )  # fmt: skip
+    if period.kind == PeriodKind.TRIAL:
+        _carry_over_debt(period, subscription, at)
+    if earlier.runs_until is None and not is_part(period):
+        return None
+    return _allow(period, earlier, at)
+
+
+def _carry_over_debt(trial: SubscriptionPeriod, subscription: Subscription, at: datetime) -> None:
+    """Let what was owed before a trial wait for the turns that follow it."""
+    assert trial.metric_id is not None
+    earlier = read_earlier_turns(
+        customer=trial.customer_id, metric=trial.metric_id, at=at, following=subscription, goes_on=True
+    )
+    _owe(trial.item, earlier.balance, earlier)
+
+
+def _allow(period: SubscriptionPeriod, earlier: EarlierTurns, at: datetime) -> list[CreditGrant]:
+    allowances = TurnAllowances({period.subscription_id}, metric=period.metric_id, since=period.start_at)
+    worth = allowances.worth(period, period.start_at, period.end_at, paid_until=earlier.paid_until)
+    balance = earlier.balance + worth
+    left = max(rounded_up(balance), _ZERO)
+    if period.kind == PeriodKind.REGULAR:
+        _owe(period.item, balance, earlier)
+    _keep_to_what_was_given(earlier.parts)
+    quotas = allowances.quotas(period)
+    if not quotas:
         SubscriptionPeriod.objects.filter(pk=period.pk).update(feature_units=left)
         return []
-    return _grants(period, credits, left, before[0].start_at if before else period.start_at, at)
-
-
-def _grants(
-    period: SubscriptionPeriod,
-    credits: Sequence[SubscriptionCredit],
-    left: Decimal,
-    active_from: datetime,
-    at: datetime,
-) -> list[CreditGrant]:
-    """Spread what is left over the plan's quotas for the metric, the first ones whole."""
-    grants = []
-    for place, credit in enumerate(credits, start=1):
-        amount = left if place == len(credits) else min(left, _amount(credit, period))
-        left -= amount
-        if amount > 0:
-            grant = grant_of_period(credit, period, at, amount=amount, seats=_seats(credit, period))
-            grant.starts_at = active_from
-            grants.append(grant)
-    return grants
-
-
-def _money_of_part(period: SubscriptionPeriod, subscription: Subscription, at: datetime) -> list[CreditGrant]:
-    """The money that a plan gives with each period, shared by days for a part, less what such money of versions before
-    has paid in the turn; whole minor units, rounded down."""
-    if not is_part(period) or period.start_at != at:
-        return []
-    items = list(SubscriptionItem.objects.filter(subscription=subscription).select_related("component"))
-    sold = SubscriptionCredit.objects.filter(
-        subscription=subscription, renew_on_billing=True, definition__metric=None
-    ).select_related("definition")
-    grants = []
-    for credit in sold.order_by("pk"):
-        if item_of(credit.definition, items).pk != period.item_id:
-            continue
-        allowed = Fraction(_amount(credit, period)) * share_of(period) + _money_before(credit, period, subscription)
-        cents = int(allowed)
-        if cents > 0:
-            grants.append(grant_of_period(credit, period, at, amount=Decimal(cents)))
-    return grants
-
-
-def _money_before(credit: SubscriptionCredit, period: SubscriptionPeriod, subscription: Subscription) -> Fraction:
-    """What versions before were allowed of a turn by their shares of its days, less what was spent of it."""
-    given = CreditGrant.objects.filter(
-        subscription__stable_subscription_id=subscription.stable_subscription_id,
-        period__isnull=False,
-        metric=None,
-        currency=credit.definition.currency,
-        starts_at__gte=period.whole[0],
-        starts_at__lt=period.start_at,
-    ).exclude(subscription=subscription)
-    allowed = sum(
-        (
-            Fraction(grant.initial_amount)
-            * (1 - share_from(grant.period, period.start_at) / (share_of(grant.period) or 1))
-            for grant in given.select_related("period")
-            if grant.period is not None
-        ),
-        Fraction(0),
+    grants = grants_of_quotas(
+        period,
+        [(one, allowances.amount(one, period, at), allowances.seats(one, at)) for one in quotas],
+        left,
+        at,
     )
-    spent = CreditTransaction.objects.filter(
-        grant__in=given, kind__in=(TransactionKind.BURNED, TransactionKind.RETURNED)
-    ).aggregate(cents=Sum("amount"))["cents"]
-    return allowed + Fraction(spent or 0)
+    for grant in grants:
+        grant.starts_at = min([period.start_at, *(part.start_at for part in earlier.parts)])
+    return grants
 
 
-def _allowance(period: SubscriptionPeriod) -> Decimal:
-    """What the plan gives for the whole turn: its quotas, which take the place of its feature's number."""
-    quotas = _quotas(period)
-    if quotas:
-        return sum((_amount(credit, period) for credit in quotas), _ZERO)
-    return period.item.feature_units
-
-
-def _amount(credit: SubscriptionCredit, period: SubscriptionPeriod) -> Decimal:
-    seats = _seats(credit, period)
-    return amount_of_period(credit, period) * (1 if seats is None else seats)
-
-
-def _seats(credit: SubscriptionCredit, period: SubscriptionPeriod) -> int | None:
-    """The units that a quota per seat counts for a period; None for one that counts none."""
-    if not credit.per_seat:
-        return None
-    return PaidUnits({period.subscription_id}, since=period.start_at).at(period.subscription_id, period.start_at)
-
-
-def _quotas(period: SubscriptionPeriod) -> list[SubscriptionCredit]:
-    """What was sold with the period's subscription and renews with its item."""
-    sold = SubscriptionCredit.objects.filter(
-        subscription=period.subscription_id, renew_on_billing=True, definition__metric=period.metric_id
-    ).select_related("definition")
-    items = list(SubscriptionItem.objects.filter(subscription=period.subscription_id).select_related("component"))
-    return [credit for credit in sold.order_by("pk") if item_of(credit.definition, items).pk == period.item_id]
-
-
-def _keep_to_what_was_given(parts: Iterable[SubscriptionPeriod]) -> None:
+def _keep_to_what_was_given(parts: Sequence[SubscriptionPeriod]) -> None:
     """Take from ended parts what they have left of the number of the plan's feature: it has moved on, and usage of them
     that arrives late must not find it twice."""
-    ended = [part for part in parts if part.kind != PeriodKind.PAUSE and part.given_units]
+    ended = [part for part in parts if part.given_units]
+    given = given_units(ended)
     for part in ended:
-        part.feature_units = _given(part)
+        part.feature_units = given[part.pk]
     SubscriptionPeriod.objects.bulk_update(ended, ["feature_units"])
 
 
-def _given(part: SubscriptionPeriod) -> Decimal:
-    """Units of a settled part that the number of the plan's feature paid for."""
-    return max((part.settled_included or _ZERO) - part.units_in_price, _ZERO)
+def _give_what_is_paid_until_fees_begin(subscription: Subscription, at: datetime) -> None:
+    """Where the fees of a version begin later than itself, let its turns give until then what the version before was
+    paid for."""
+    items = list(subscription.items.select_related("component"))
+    begin = [one.started_at for one in items if is_fee_for_days(one) and not clock_of(one).has_end]
+    before = _version_before(subscription)
+    if before is None or max(begin, default=at) <= at:
+        return
+    for item in items:
+        if item.metric_id is not None:
+            item.fees_begin_at, item.units_before_fees = max(begin), _units_of_turn_before(item, before, at)
+    SubscriptionItem.objects.bulk_update(items, ["fees_begin_at", "units_before_fees"])
 
 
-def _taken(parts: Iterable[SubscriptionPeriod]) -> Decimal:
-    """What the plan's allowances have paid for in parts that are settled: units that quotas of the turn covered, and
-    those of the number of the plan's feature."""
-    parts = list(parts)
-    burned = CreditTransaction.objects.filter(
-        period__in=parts,
-        grant__period__isnull=False,
-        grant__rolled_from=None,
+def _version_before(subscription: Subscription) -> Subscription | None:
+    versions = Subscription.objects.filter(stable_subscription_id=subscription.stable_subscription_id)
+    return versions.filter(version_number__lt=subscription.version_number).order_by("-version_number").first()
+
+
+def _units_of_turn_before(item: SubscriptionItem, before: Subscription, at: datetime) -> Decimal:
+    """What the version before gave of an item's metric, for a turn as long as the item's."""
+    periods = SubscriptionPeriod.objects.filter(subscription=before, metric=item.metric_id, start_at__lt=at)
+    last = periods.exclude(kind=PeriodKind.PAUSE).select_related("item").order_by("-start_at").first()
+    if last is None:
+        return _ZERO
+    if last.item.fees_begin_at is not None and last.item.fees_begin_at > at:
+        units = last.item.units_before_fees or _ZERO
+    else:
+        units = TurnAllowances({before.pk}, metric=item.metric_id, since=last.start_at).of_turn(last, at)
+    days, days_before = item.clock.approximate_days, last.item.clock.approximate_days
+    return rounded_up(Fraction(units) * days / days_before)
+
+
+def _money_of(period: SubscriptionPeriod, subscription: Subscription, at: datetime) -> list[CreditGrant] | None:
+    """The money that a plan gives with a period, shared by days, together with that of turns of versions before which
+    still run, less what was spent of it; whole minor units, rounded down. None for a period that is given all of it."""
+    sold = TurnAllowances({subscription.pk}, metric=None, currency=subscription.price.currency, since=period.start_at)
+    quotas = sold.quotas(period)
+    if not quotas:
+        return None
+    before = _money_before(subscription, period, at)
+    if before is None and not is_part(period):
+        return None
+    worth = sold.worth(period, period.start_at, period.end_at)
+    cents = Decimal(max(math.floor((before or 0) + worth), 0))
+    return grants_of_quotas(
+        period, [(one, sold.amount(one, period, at), sold.seats(one, at)) for one in quotas], cents, at
+    )
+
+
+def _money_before(subscription: Subscription, period: SubscriptionPeriod, at: datetime) -> Fraction | None:
+    """What the days of turns that still run were worth of the money of the versions before, less what was spent of it;
+    None where there are no such turns."""
+    stable = subscription.stable_subscription_id
+    running = [
+        one
+        for one in SubscriptionPeriod.objects.filter(
+            subscription__stable_subscription_id=stable, kind=period.kind, start_at__lt=at
+        )
+        .exclude(subscription=subscription)
+        .select_related("item__component", "subscription")
+        .order_by("start_at")
+        if one.whole[1] > at
+    ]
+    if not running:
+        return None
+    money = TurnAllowances(
+        {one.subscription_id for one in running},
+        metric=None,
+        currency=subscription.price.currency,
+        since=running[0].start_at,
+    )
+    giving = {one.item_id: one for one in reversed(running) if money.quotas(one)}
+    if not giving:
+        return None
+    worth = sum((money.worth(one, one.start_at, _kept_until(one)) for one in giving.values()), Fraction(0))
+    return worth - _spent(running)
+
+
+def _kept_until(period: SubscriptionPeriod) -> datetime:
+    """Up to when a version's money counts: to its end, or where its fees were kept to that of the turn."""
+    subscription = period.subscription
+    keeps = subscription.refunded_from is None and is_in_advance(period.item)
+    return period.whole[1] if keeps else subscription.ended_at or period.end_at
+
+
+def _spent(periods: Iterable[SubscriptionPeriod]) -> Fraction:
+    """What was spent of the money that came with periods."""
+    moved = CreditTransaction.objects.filter(
+        grant__period__in=[period.pk for period in periods],
+        grant__metric=None,
         kind__in=(TransactionKind.BURNED, TransactionKind.RETURNED),
-    ).aggregate(units=Sum("amount"))["units"]
-    return sum((_given(part) for part in parts), -(burned or _ZERO))
+    )
+    return -Fraction(moved.aggregate(cents=Sum("amount"))["cents"] or 0)

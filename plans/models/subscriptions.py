@@ -43,7 +43,8 @@ class Subscription(models.Model):
     """What a customer agreed to: one plan version at one price, from an instant on.
 
     A change of plan ends it and begins the next version, which has the same `stable_subscription_id`. Until
-    `trial_ends_at` nothing is charged. `paused_at` says since when it is paused.
+    `trial_ends_at` nothing is charged. `paused_at` says since when it is paused. `refunded_from` is the instant from
+    which on its fees were credited or refunded when it ended; NULL where they were kept.
     """
 
     public_id = public_id_field("sub_int_")
@@ -59,6 +60,7 @@ class Subscription(models.Model):
     trial_ends_at = models.DateTimeField(null=True, blank=True)
     paused_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    refunded_from = models.DateTimeField(null=True, blank=True)
     cancel_at_period_end = models.BooleanField(default=False)
     beside_others = models.BooleanField(
         default=False, help_text="Created with the wish to have several subscriptions at once."
@@ -103,6 +105,10 @@ class SubscriptionItem(models.Model):
     `feature_units` the number that the plan's feature gives, which a quota takes the place of. `quantity` is what a
     component in advance bills, such as seats. `ended_at` repeats the subscription's end so that the database can say
     that no two live items of a customer meter the same metric.
+
+    `owed_units` are what plans' allowances paid for, before this item began, beyond what the days were worth: they are
+    taken off the allowances of its turns that begin before `owed_until`. Where a version's fees begin later than it
+    does, at `fees_begin_at`, turns that begin before that give `units_before_fees`, which is what was paid for.
     """
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="items")
@@ -116,6 +122,10 @@ class SubscriptionItem(models.Model):
     included_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
     feature_units = models.DecimalField(max_digits=24, decimal_places=6, default=0)
     quantity = models.PositiveIntegerField(default=1)
+    owed_units = models.DecimalField(max_digits=24, decimal_places=6, default=0, db_default=0)
+    owed_until = models.DateTimeField(null=True, blank=True)
+    fees_begin_at = models.DateTimeField(null=True, blank=True)
+    units_before_fees = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -169,7 +179,8 @@ class SubscriptionPeriod(models.Model):
     change or a pause cut is a part: `whole_start_at` and `whole_end_at` are the bounds of the turn of the clock that it
     belongs to, and `included_units` and `feature_units`, if set, take the place of the item's. Usage is cut at its end.
     What is billed in advance keeps the end that it was billed up to; what is left unused of it is credited by a line.
-    `quantity` is how many units were billed in advance.
+    `quantity` is how many units were billed in advance. `withheld_units` were taken off its allowance for what its item
+    owes.
 
     `bill_at` is the instant at which it is due on an invoice: its start when billed in advance, its end when billed in
     arrears. `closed_at` is NULL until a close has gathered it, `settled_at` until its usage is final; then
@@ -192,6 +203,7 @@ class SubscriptionPeriod(models.Model):
     whole_end_at = models.DateTimeField(null=True, blank=True)
     included_units = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
     feature_units = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
+    withheld_units = models.DecimalField(max_digits=24, decimal_places=6, null=True, blank=True)
     quantity = models.PositiveIntegerField(null=True, blank=True)
     bill_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)

@@ -5,18 +5,24 @@ from decimal import Decimal
 
 import pytest
 
-from billing.services.cancel import cancel_at_period_end
-from billing.services.change import change_now
+from billing.services.cancel import cancel_at_period_end, undo_scheduled
+from billing.services.change import change_at_period_end, change_now
 from billing.services.pause import SubscriptionIsActive, pause, resume
 from billing.services.subscribe import subscribe
+from billing.services.wind_down import ScheduledChangeIsDue
 from credits.models import CreditTransaction
 from credits.services.grants import grant_credits
 from entitlements.services.check import check
 from entitlements.services.consume import Consumption, consume
 from plans.models import PlanFeature, Subscription
-from plans.services.subscriptions import SubscriptionNotActive
+from plans.services.subscriptions import SubscriptionEnded, SubscriptionNotActive
 from tests.billing.lives import invoices, lines_of, live, run_sweeps
-from tests.factories import CreditDefinitionFactory, CustomerFactory, FixedComponentFactory
+from tests.factories import (
+    CreditDefinitionFactory,
+    CustomerFactory,
+    FixedComponentFactory,
+    UsageComponentFactory,
+)
 from tests.pro_plan import assert_books_add_up, make_pro_plan, remaining, use
 
 pytestmark = pytest.mark.django_db
@@ -193,14 +199,70 @@ def test_ruling_30_resuming_what_is_unpaid_forgives_nothing(customer, subscripti
     assert customer.invoices.get().open_cents == 2_900
 
 
-def test_a_pause_takes_back_what_was_scheduled(subscription, customer):
+def test_a_promised_end_outlives_a_pause(subscription, customer):
     cancel_at_period_end(subscription=subscription, at=MAY + DAY)
 
     pause(subscription=subscription, at=MAY_11)
     resume(subscription=subscription, at=MAY_21)
-    run_sweeps(JUNE)
 
-    assert live(customer).cancel_at_period_end is False
+    assert live(customer).cancel_at_period_end is True
+    run_sweeps(JUNE + DAY)
+    ended = Subscription.objects.get(customer=customer)
+    assert (ended.status, ended.ended_at) == ("canceled", JUNE)
+    assert [one for one in invoices(customer) if one[2]] == [("cycle", MAY, 2_900)]
+
+
+def test_a_promised_end_comes_during_a_pause(subscription, customer):
+    cancel_at_period_end(subscription=subscription, at=MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+
+    run_sweeps(JUNE + DAY)
+
+    ended = Subscription.objects.get(customer=customer)
+    assert (ended.status, ended.ended_at, ended.paused_at) == ("canceled", JUNE, None)
+    with pytest.raises(SubscriptionEnded):
+        resume(subscription=subscription, at=JUNE_11)
+
+
+def test_who_resumes_after_the_promised_end_is_told_that_it_comes_first(subscription, customer):
+    cancel_at_period_end(subscription=subscription, at=MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+
+    with pytest.raises(ScheduledChangeIsDue):
+        resume(subscription=subscription, at=JUNE_11)
+
+
+def test_a_promised_end_is_taken_back_during_a_pause(subscription, customer):
+    cancel_at_period_end(subscription=subscription, at=MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+
+    undo_scheduled(subscription=subscription, at=MAY_11 + HOUR)
+    run_sweeps(JUNE + DAY)
+
+    assert (live(customer).status, live(customer).cancel_at_period_end) == ("paused", False)
+
+
+def test_a_change_that_waits_comes_if_the_subscription_runs_again_by_then(pro, subscription, customer):
+    big = make_pro_plan(base_cents=9_900, quota=20_000, beside=pro)
+    change_at_period_end(subscription=subscription, price=big.price, at=MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+
+    resume(subscription=subscription, at=MAY_21)
+    run_sweeps(JUNE + DAY)
+
+    assert live(customer).price == big.price
+
+
+def test_a_change_that_waits_is_withdrawn_with_the_reason_if_the_pause_lasts(pro, subscription, customer):
+    big = make_pro_plan(base_cents=9_900, quota=20_000, beside=pro)
+    scheduled = change_at_period_end(subscription=subscription, price=big.price, at=MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+
+    run_sweeps(JUNE + DAY)
+
+    scheduled.refresh_from_db()
+    assert "Resume it first" in scheduled.refusal
+    assert (live(customer).price, live(customer).status) == (pro.price, "paused")
 
 
 def test_a_pause_of_what_has_not_begun_is_refused(pro, customer):
@@ -266,3 +328,94 @@ def test_who_resumes_in_a_later_month_of_a_paid_year_gets_that_months_quota_and_
 
     assert remaining(customer, pro.metric, JULY + 15 * DAY) == 10_000
     assert [one for one in invoices(customer) if one[2]] == [("cycle", MAY, 29_000)]
+
+
+def test_late_usage_of_the_part_before_a_pause_does_not_find_the_features_number_twice(customer):
+    pro = make_pro_plan(quota=None)
+    PlanFeature.objects.filter(plan=pro.plan).update(value=3_100)
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 1_000, MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+    resume(subscription=subscription, at=MAY_21)
+    use(customer, pro.metric, 2_100, MAY_21 + HOUR)
+
+    use(customer, pro.metric, 2_500, MAY + 2 * DAY, key="late")
+    run_sweeps(JUNE + HOUR)
+
+    # 3,100 of 5,600 calls are free, 2,500 × 5 are charged.
+    assert lines_of(customer.invoices.order_by("closes_at").last())[-1] == ("late_usage", 12_500)
+
+
+def test_late_usage_of_the_part_before_a_pause_does_not_find_included_units_twice(customer):
+    pro = make_pro_plan(unit_cost_cents=None, quota=None)
+    UsageComponentFactory(price=pro.price, metric=pro.metric, included_units=300)
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 100, MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+    resume(subscription=subscription, at=MAY_21)
+    use(customer, pro.metric, 200, MAY_21 + HOUR)
+
+    use(customer, pro.metric, 150, MAY + 2 * DAY, key="late")
+    run_sweeps(JUNE + HOUR)
+
+    assert lines_of(customer.invoices.order_by("closes_at").last())[-1] == ("late_usage", 750)
+
+
+def test_units_of_a_price_that_rounds_them_stay_whole_before_a_pause(customer):
+    pro = make_pro_plan(unit_cost_cents=None, quota=None)
+    UsageComponentFactory(
+        price=pro.price, metric=pro.metric, included_units=5, divide_by=Decimal(1_000), divide_round="up"
+    )
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 1_500, MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+
+    resume(subscription=subscription, at=MAY_21)
+
+    # 1,500 bytes are 2 KB of the 5 that are included.
+    parts = subscription.periods.filter(kind="regular", metric=pro.metric).order_by("start_at")
+    assert [part.units_in_price for part in parts][:2] == [2_000, 3_000]
+
+
+def test_several_pauses_leave_what_the_last_part_had_left(customer):
+    pro = make_pro_plan(quota=None)
+    PlanFeature.objects.filter(plan=pro.plan).update(value=3_100)
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    for day in (1, 5, 9):
+        use(customer, pro.metric, 500, MAY + day * DAY)
+        pause(subscription=subscription, at=MAY + (day + 1) * DAY)
+        resume(subscription=subscription, at=MAY + (day + 2) * DAY)
+
+    # 3,100 - 3 × 500
+    assert remaining(customer, pro.metric, MAY + 12 * DAY) == 1_600
+
+
+@pytest.mark.parametrize("quota", [10_000, None])
+def test_a_month_that_began_in_a_pause_gives_the_share_that_its_fee_is_charged_for(customer, quota):
+    pro = make_pro_plan(quota=quota)
+    if quota is None:
+        PlanFeature.objects.filter(plan=pro.plan).update(value=10_000)
+    FixedComponentFactory(price=pro.price, position=2, amount_cents=29_000, frequency="YEARLY")
+    subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+    use(customer, pro.metric, 9_000, MAY + DAY)
+    pause(subscription=subscription, at=MAY_11)
+    run_sweeps(JUNE_11)
+
+    resume(subscription=subscription, at=datetime(2026, 6, 16, 12, tzinfo=UTC))
+
+    # 15 of 30 days: 2,900 / 2 and 10,000 / 2
+    assert invoices(customer)[-1][2] == 1_450
+    assert remaining(customer, pro.metric, datetime(2026, 6, 17, tzinfo=UTC)) == 5_000
+
+
+def test_a_change_after_a_pause_counts_the_days_that_were_paid_for(customer):
+    pro = make_pro_plan(base_cents=36_500, base_frequency="YEARLY")
+    big = make_pro_plan(base_cents=73_000, base_frequency="YEARLY", quota=20_000, beside=pro)
+    subscription = subscribe(at=datetime(2026, 1, 1, tzinfo=UTC), customer=customer, plan=pro.plan)
+    pause(subscription=subscription, at=MAY_11)
+    resume(subscription=subscription, at=datetime(2026, 6, 11, tzinfo=UTC))
+
+    change_now(subscription=subscription, price=big.price, at=datetime(2026, 6, 16, tzinfo=UTC))
+
+    # June began in the pause and was given whole: 15 of its days are worth 5,000, the other 15 are worth 10,000.
+    assert remaining(customer, pro.metric, datetime(2026, 6, 17, tzinfo=UTC)) == 15_000
