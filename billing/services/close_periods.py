@@ -1,16 +1,17 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, Min, OuterRef
 
 from billing.models import Invoice, InvoicedPeriod, InvoiceKind
-from credits.services.per_seat import grant_for_added_units
-from credits.services.renew import grant_for_periods
-from plans.bulk_rows import insert_rows
-from plans.models import PeriodKind, ScheduledChange, Subscription, SubscriptionItem, SubscriptionPeriod
+from credits.services.per_seat import follow_closed_units, grant_for_added_units
+from credits.services.renew import grant_for_periods, items_of_subscriptions
+from plans.bulk_rows import insert_rows, new_row
+from plans.models import PeriodKind, ScheduledChange, Subscription, SubscriptionPeriod
 from plans.services.item_periods import store_periods
 from plans.services.units import store_quantities
 
@@ -18,24 +19,25 @@ CHUNK = 500
 
 
 def due_subscriptions(at: datetime, *, limit: int = CHUNK) -> list[int]:
-    """Find subscriptions with a period to close at `at`, of customers that are not parked, earliest first."""
+    """Find subscriptions with a period to close at `at`, of customers that are not parked, earliest first. One that has
+    a change or its end behind it waits for that, which closes what lies before: nothing begins after it."""
     due = (
         SubscriptionPeriod.objects.due(at)
-        .filter(~_ends_before(), customer__parked_at__isnull=True, subscription__ended_at__isnull=True)
+        .filter(~_ends_by(at), customer__parked_at__isnull=True, subscription__ended_at__isnull=True)
         .order_by("bill_at")
         .values_list("subscription_id", flat=True)[: limit * 2]
     )
     return list(dict.fromkeys(due))[:limit]
 
 
-def _ends_before() -> Exists:
-    """Of a period: its subscription changes or ends by itself when it falls due, or before."""
+def _ends_by(instant: datetime | OuterRef) -> Exists:
+    """Of a period: its subscription changes or ends by itself at an instant, or before."""
     return Exists(
         ScheduledChange.objects.filter(
             subscription=OuterRef("subscription"),
             applied_at=None,
             withdrawn_at=None,
-            effective_at__lte=OuterRef("bill_at"),
+            effective_at__lte=instant,
         )
     )
 
@@ -63,7 +65,7 @@ def close_subscriptions(
     before that instant; see close_periods."""
     by_key = {subscription.pk: subscription for subscription in subscriptions}
     due: dict[int, list[SubscriptionPeriod]] = defaultdict(list)
-    open_periods = SubscriptionPeriod.objects.due(at).filter(~_ends_before(), subscription__in=by_key)
+    open_periods = SubscriptionPeriod.objects.due(at).filter(~_ends_by(OuterRef("bill_at")), subscription__in=by_key)
     if before is not None:
         open_periods = open_periods.filter(bill_at__lt=before)
     # Read apart: of a subscription that is far behind all periods are due.
@@ -72,8 +74,9 @@ def close_subscriptions(
         if period.bill_at == earliest[period.subscription_id]:
             due[period.subscription_id].append(period)
     invoices = open_drafts([(draft_of(by_key[key], periods, at), periods) for key, periods in due.items()], at=at)
-    items = SubscriptionItem.objects.filter(subscription__in=due).prefetch_related("component")
-    grant_for_periods(at=at, periods=store_periods(items=items, through=at))
+    items = items_of_subscriptions(due)
+    following = store_periods(items=chain.from_iterable(items.values()), through=at)
+    grant_for_periods(at=at, periods=following, items=items)
     return invoices
 
 
@@ -81,14 +84,16 @@ def open_drafts(drafts: Sequence[tuple[Invoice, Sequence[SubscriptionPeriod]]], 
     """Store drafts with the periods that they bill, which are closed with that; return the drafts."""
     invoices = insert_rows(draft for draft, _ in drafts)
     gathered = [
-        InvoicedPeriod(invoice=invoice, period=period)
+        new_row(InvoicedPeriod, invoice_id=invoice.pk, period_id=period.pk)
         for invoice, (_, periods) in zip(invoices, drafts, strict=True)
         for period in periods
     ]
     insert_rows(gathered)
     closed = [one.period_id for one in gathered]
     SubscriptionPeriod.objects.filter(pk__in=closed).update(closed_at=at)
-    grant_for_added_units(store_quantities(closed, at=at), at=at)
+    added = store_quantities(closed, at=at)
+    follow_closed_units(closed, at=at)
+    grant_for_added_units(added, at=at)
     return invoices
 
 
@@ -107,7 +112,8 @@ def draft_of(
     grace = timedelta(hours=settings.INVOICE_GRACE_HOURS if has_usage else 0)
     in_advance = [period for period in periods if period.bill_at == period.start_at]
     covering = in_advance or periods
-    return Invoice(
+    return new_row(
+        Invoice,
         customer_id=subscription.customer_id,
         subscription=subscription,
         kind=kind,

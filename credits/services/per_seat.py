@@ -6,10 +6,12 @@ that will be paid for then.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+
+from django.db.models import Min, Q
 
 from credits.models import CreditGrant, CreditTransaction, SubscriptionCredit, TransactionKind
 from credits.services.renew import (
@@ -20,9 +22,11 @@ from credits.services.renew import (
     items_of_subscriptions,
 )
 from credits.services.write_grants import write_grants
-from plans.models import AddedUnits, PeriodKind, Subscription, SubscriptionItem, SubscriptionPeriod
+from plans.models import AddedUnits, ComponentKind, PeriodKind, Subscription, SubscriptionItem, SubscriptionPeriod
 from plans.services.parts import share_from
 from plans.services.units import PaidUnits, is_of_units
+
+_INSTANT = timedelta(microseconds=1)
 
 
 def grant_for_added_units(added: Iterable[AddedUnits], *, at: datetime) -> list[CreditGrant]:
@@ -82,24 +86,47 @@ def _grants_of(
 def follow_units_ahead(subscription: Subscription, *, at: datetime) -> None:
     """Let the grants of a subscription that have not begun hold what the units then are worth. The caller holds the
     locks of the subscription and of its balances."""
-    credits = {credit.definition_id: credit for credit in _per_seat([subscription.pk])}
+    _follow_from({subscription.pk: at + _INSTANT}, at)
+
+
+def follow_closed_units(periods: Collection[int], *, at: datetime) -> None:
+    """Let the grants of the periods that begin with units which were just billed, or later, hold what these are worth:
+    the grants were written a period ahead, and members came and went since. The caller holds the locks of the
+    subscriptions."""
+    billed = SubscriptionPeriod.objects.filter(
+        pk__in=periods, kind=PeriodKind.REGULAR, item__component__kind=ComponentKind.PER_UNIT
+    )
+    _follow_from(dict(billed.values_list("subscription").annotate(Min("start_at"))), at)
+
+
+def _follow_from(since: Mapping[int, datetime], at: datetime) -> None:
+    """Let the per-seat grants of subscriptions, by their keys, that begin at an instant or later follow their units."""
+    credits = {(credit.subscription_id, credit.definition_id): credit for credit in _per_seat(set(since))}
     if not credits:
         return
-    paid = PaidUnits([subscription.pk], since=at)
-    ahead = CreditGrant.objects.filter(
-        definition__in=credits, subscription=subscription, seats__isnull=False, added_units=None, starts_at__gt=at,
-        revoked_at=None,
-    )  # fmt: skip
-    grants = list(ahead.select_related("period").select_for_update(no_key=True, of=("self",)).order_by("pk"))
-    rows = [
-        row
-        for grant in grants
-        if (row := _follow(grant, credits[grant.definition_id], paid.at(subscription.pk, grant.starts_at), at))
+    counted = {subscription: since[subscription] for subscription, _ in credits}
+    of_these = Q()
+    for subscription, start_at in counted.items():
+        of_these |= Q(subscription=subscription, start_at__gte=start_at)
+    periods = SubscriptionPeriod.objects.filter(of_these, settled_at=None).exclude(kind=PeriodKind.PAUSE)
+    paid = PaidUnits(counted, since=min(counted.values()))
+    followed = CreditGrant.objects.filter(
+        period__in=periods, seats__isnull=False, added_units=None, revoked_at=None
+    ).select_related("period")
+    grants = [
+        grant
+        for grant in followed.select_for_update(no_key=True, of=("self",)).order_by("pk")
+        if (grant.subscription_id, grant.definition_id) in credits
     ]
+    rows = []
+    for grant in grants:
+        assert grant.subscription_id is not None
+        credit = credits[grant.subscription_id, grant.definition_id]
+        row = _follow(grant, credit, paid.at(grant.subscription_id, grant.starts_at), at)
+        rows += [] if row is None else [row]
     CreditGrant.objects.bulk_update(grants, ["seats", "adjusted_amount", "ledger_remaining", "updated_at"])
     CreditTransaction.objects.bulk_create(rows)
-    periods = SubscriptionPeriod.objects.filter(subscription=subscription, start_at__gt=at)
-    grant_for_periods(at=at, periods=periods.exclude(kind=PeriodKind.PAUSE))
+    grant_for_periods(at=at, periods=periods.select_related("item"))
 
 
 def _follow(grant: CreditGrant, credit: SubscriptionCredit, units: int, at: datetime) -> CreditTransaction | None:

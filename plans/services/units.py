@@ -54,12 +54,7 @@ def _units_needed(period: SubscriptionPeriod, seats: Seats) -> int:
     component = period.item.component
     assert component is not None
     held = seats.get(organization_paid_by(period.customer) or "")
-    at = period.start_at
-    units = (
-        period.item.quantity
-        if held is None
-        else sum((seat.started_at is None or seat.started_at <= at) and not _has_ended(seat, at) for seat in held)
-    )
+    units = period.item.quantity if held is None else seats_in_use(held, period.start_at)
     return max(units, component.minimum_quantity)
 
 
@@ -215,10 +210,14 @@ def seats_of(customer: Customer) -> list[Seat]:
 
 class PaidUnits:
     """The units in advance that subscriptions pay for at an instant, by the first per-unit component of each, or by
-    that of one `item`."""
+    that of one `item`. With `ended` those count, too, that have ended."""
 
-    def __init__(self, subscriptions: Collection[int], *, since: datetime, item: int | None = None) -> None:
-        rows = _billing_units().filter(subscription__in=subscriptions, item__ended_at=None, end_at__gt=since)
+    def __init__(
+        self, subscriptions: Collection[int], *, since: datetime, item: int | None = None, ended: bool = False
+    ) -> None:
+        rows = _billing_units().filter(subscription__in=subscriptions, end_at__gt=since)
+        if not ended:
+            rows = rows.filter(item__ended_at=None)
         if item is not None:
             rows = rows.filter(item=item)
         self._periods: dict[int, list[SubscriptionPeriod]] = defaultdict(list)
@@ -238,3 +237,8 @@ class PaidUnits:
         place = bisect_right([period.start_at for period in periods], at)
         period = periods[max(place - 1, 0)]
         return _units_at(self._units[period.pk], self._added[period.pk], at)
+
+    def raised_at(self, subscription: int, start_at: datetime, end_at: datetime) -> list[datetime]:
+        """The instants after `start_at` and before `end_at` at which a subscription pays for more units."""
+        added = [one for period in self._periods.get(subscription, ()) for one in self._added[period.pk]]
+        return sorted({one.needed_at for one in added if start_at < one.needed_at < end_at})
