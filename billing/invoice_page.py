@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
-
-from babel import Locale
 
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text, unit_of
 from billing.models import (
     Invoice,
+    InvoiceKind,
     InvoiceLine,
     InvoiceStatus,
     LineType,
@@ -17,14 +17,11 @@ from billing.models import (
     PaymentMethod,
     PaymentStatus,
     TaxMethod,
-    TaxRegistration,
 )
 from billing.services.explain import Explanation
 from billing.stripe_amounts import is_chargeable
 from billing.tax import tax_text
-from billing.tax_areas import area_of
 from billing.tax_lines import tax_sums
-from plans.models import Customer, Merchant
 from plans.money import exactly
 from plans.page_words import counted_text, day_text, moment_text, number_text, period_text, usage_name
 from plans.pricing import OF_AMOUNTS
@@ -65,7 +62,7 @@ class InvoiceSheet:
     """The bill, all of it text. `tone` says how the state looks: success, info or danger.
 
     `facts`, and `sums` with the last one below the rule, are pairs of a name and a value. A draft has neither lines nor
-    sums yet.
+    sums yet, unless it is written by hand.
     """
 
     title: str
@@ -83,31 +80,25 @@ class InvoiceSheet:
     zone: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seller:
-    """Who sends the bill, with the places where he is registered for tax."""
-
-    merchant: Merchant
-    registrations: Sequence[TaxRegistration] = ()
-
-
 def invoice_sheet(
     invoice: Invoice,
     *,
-    seller: Seller,
+    parties: tuple[Sequence[str], Sequence[str]],
     explained: Sequence[Explanation],
     payments: Sequence[Payment],
     zone: ZoneInfo,
 ) -> InvoiceSheet:
-    """Put a bill with its explained lines into words, its days in `zone`.
+    """Put a bill with its explained lines into words, its days in `zone`. `parties` are the lines of the seller and of
+    the buyer.
 
-    The invoice's customer and plan, and the payments' methods are to be fetched already; the payments stand the oldest
-    first.
+    The invoice's plan and the payments' methods are to be fetched already; the payments stand the oldest first.
     """
     lines = [explanation.line for explanation in explained]
     how = how_computed(explained, zone)
     is_draft = invoice.status == InvoiceStatus.DRAFT
+    is_empty = is_draft and invoice.kind != InvoiceKind.MANUAL
     paid_cents = _paid_cents(payments)
+    seller, buyer = parties
     due_cents = invoice.open_cents
     return InvoiceSheet(
         title=f"Invoice {invoice.number}" if invoice.number else "Draft invoice",
@@ -115,11 +106,11 @@ def invoice_sheet(
         tone="danger" if _failure(payments, zone) else _TONES.get(invoice.status, "info"),
         state=_state(invoice, payments, due_cents, zone),
         facts=_facts(invoice, zone),
-        seller=seller_lines(seller, invoice),
-        buyer=buyer_lines(invoice.customer),
+        seller=list(seller),
+        buyer=list(buyer),
         lines=[_sheet_line(line, how.get(line.pk), zone) for line in lines],
-        sums=[] if is_draft else sums_with_tax(invoice, lines),
-        tax_note="" if is_draft else tax_note(invoice),
+        sums=[] if is_empty else sums_with_tax(invoice, lines),
+        tax_note="" if is_empty else tax_note(invoice),
         payments=[]
         if is_draft
         else [
@@ -140,6 +131,8 @@ def _state(invoice: Invoice, payments: Sequence[Payment], due_cents: int, zone: 
     due = money_text(due_cents, invoice.currency)
     due_day = day_text(invoice.due_at, zone) if invoice.due_at is not None else ""
     match invoice.status:
+        case InvoiceStatus.DRAFT if invoice.kind == InvoiceKind.MANUAL:
+            return ["Not final yet. The lines and the total may still change, and nothing is due before it is issued."]
         case InvoiceStatus.DRAFT:
             return [
                 f"Not final yet. Usage that arrives late is counted until {moment_text(invoice.finalize_at, zone)}; "
@@ -189,66 +182,15 @@ def card_text(method: PaymentMethod) -> str:
 def _facts(invoice: Invoice, zone: ZoneInfo) -> list[tuple[str, str]]:
     facts = []
     if invoice.finalized_at is not None:
-        facts.append(("Issued", day_text(invoice.finalized_at, zone)))
+        facts.append(("Issued", day_text(invoice.issue_date or invoice.finalized_at, zone)))
     if invoice.due_at is not None:
         facts.append(("Due", day_text(invoice.due_at, zone)))
-    if invoice.period_start_at is not None and invoice.period_end_at is not None:
-        facts.append(("Period", period_text(invoice.period_start_at, invoice.period_end_at, zone)))
+    period = _days_text(invoice.period_start_at, invoice.period_end_at, zone)
+    if period:
+        facts.append(("Period", period))
     if invoice.subscription is not None:
         facts.append(("Plan", invoice.subscription.plan.name))
     return facts
-
-
-def find_seller() -> Seller:
-    """Read who sends the bills."""
-    return Seller(Merchant.objects.get(), list(TaxRegistration.objects.filter(is_active=True).order_by("pk")))
-
-
-def seller_lines(seller: Seller, invoice: Invoice) -> list[str]:
-    """Write who sends a bill, as on a letter, with the tax numbers that are for it; what is not known is left out. The
-    e-mail address is no part of it: it is linked."""
-    merchant = seller.merchant
-    address = _address_lines(
-        merchant.address_line1,
-        merchant.address_line2,
-        (merchant.postal_code, merchant.city, merchant.state_province),
-        merchant.country,
-    )
-    tax_id = f"Tax ID {merchant.tax_id}" if merchant.tax_id else ""
-    numbers = [f"{one.tax_type} {one.registration_number}" for one in _registered_for(seller, invoice)]
-    name = merchant.legal_name or merchant.display_name or str(merchant)
-    return list(dict.fromkeys(line for line in [name, *address, tax_id, *numbers] if line))
-
-
-def _registered_for(seller: Seller, invoice: Invoice) -> list[TaxRegistration]:
-    """The registrations where an invoice is taxed: in the same country, and if they are a state's, in that state."""
-    area = area_of(invoice.tax_jurisdiction)
-    return [one for one in seller.registrations if one.area and (area == one.area or area.startswith(f"{one.area}-"))]
-
-
-def buyer_lines(customer: Customer) -> list[str]:
-    """Write who pays, as on a letter; what is not known is left out."""
-    address = _address_lines(
-        customer.billing_address_line1,
-        customer.billing_address_line2,
-        (customer.billing_postal_code, customer.billing_city, customer.billing_state_province),
-        customer.billing_country,
-    )
-    tax_id = f"Tax ID {customer.tax_id}" if customer.tax_id else ""
-    lines = [customer.business_name, customer.name, *address, customer.email, tax_id]
-    return list(dict.fromkeys(line for line in lines if line))
-
-
-def _address_lines(line1: str, line2: str, place: tuple[str, str, str], country: str) -> list[str]:
-    """An address; `place` is postal code, city and state, and the country a code."""
-    postal_code, city, state = place
-    town = " ".join(part for part in (postal_code, city) if part)
-    return [
-        line1,
-        line2,
-        ", ".join(part for part in (town, state) if part),
-        Locale("en").territories.get(country, country),
-    ]
 
 
 def _sheet_line(line: InvoiceLine, how: HowComputed | None, zone: ZoneInfo) -> SheetLine:
@@ -257,13 +199,18 @@ def _sheet_line(line: InvoiceLine, how: HowComputed | None, zone: ZoneInfo) -> S
         start, end = line.billing_period_start_at, line.billing_period_end_at
     return SheetLine(
         description=line.description,
-        period=period_text(start, end, zone),
+        period=_days_text(start, end, zone),
         terms=terms_text(line),
         quantity=quantity_text(line),
         each=each_text(line),
         amount=money_text(line.amount_cents, line.invoice.currency),
         how=how,
     )
+
+
+def _days_text(start: datetime | None, end: datetime | None, zone: ZoneInfo) -> str:
+    """The local days of a period; empty for an instant, such as that of what is written by hand."""
+    return "" if start is None or end is None or start == end else period_text(start, end, zone)
 
 
 def sums_with_tax(invoice: Invoice, lines: Iterable[InvoiceLine]) -> list[tuple[str, str]]:

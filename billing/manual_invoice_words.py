@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from billing.models import TaxMethod
+from billing.models import Invoice, TaxMethod
 from billing.services.manual_invoices import LINE_TYPES, Totals, WrittenLine
 from plans.price_language import LARGEST_AMOUNT_CENTS
 from plans.refusals import InvalidInput
@@ -82,9 +82,13 @@ class WriteInvoice(InvoiceTerms):
 
 
 class UpdateInvoice(InvoiceTerms):
-    """The body of POST /v1/invoices/{id}: what is sent is changed."""
+    """The body of POST /v1/invoices/{id}: what is sent is changed. Whose invoice it is and its currency stay; who sends
+    them again sends them as they are."""
 
     status = Choice(choices=["draft", "issued"], required=False)
+    customerId = OptionalText(max_length=255)
+    subscriptionId = OptionalText(max_length=80)
+    currency = CurrencyCode()
     deletedLineItemIds = serializers.ListField(child=Text(max_length=80), max_length=MOST_LINES, required=False)
 
 
@@ -110,6 +114,19 @@ def named_totals(body: dict[str, Any], *, tax_cents: int = 0) -> Totals:
         tax_cents=tax_cents if tax is None else tax,
         total_cents=body.get("totalAmountCents"),
     )
+
+
+def refuse_another_owner(body: dict[str, Any], invoice: Invoice) -> None:
+    """Raise InvalidInput where a body names another customer, subscription or currency than its invoice has."""
+    subscription = invoice.subscription
+    stays = {
+        "customerId": {invoice.customer.public_id, invoice.customer.external_customer_id},
+        "subscriptionId": {subscription and subscription.public_id},
+        "currency": {invoice.currency},
+    }
+    for field, known in stays.items():
+        if (body.get(field) or None) not in known | {None}:
+            raise InvalidInput.at(field, "cannot be changed; delete the lines of this draft and write another invoice.")
 
 
 def written_details(body: dict[str, Any]) -> dict[str, Any]:

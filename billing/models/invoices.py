@@ -91,6 +91,8 @@ class Invoice(models.Model):
     follows it say which rate applied to the customer when the invoice was finalized, and why: a reason code of ours,
     and the exemption in the operator's words.
 
+    `seller` and `buyer` are who sent it and who pays it, as lines on a letter, kept as they were when it was issued.
+
     `credited_cents` is the sum of its credit notes. `replaces` is the void invoice in whose place it was issued, and
     `carried_into` the one that took it along. After a credit note on an unpaid invoice Stripe gets it anew, as the next
     `stripe_revision`. `charge_started_at` is when the latest charge without an answer began. `issue_date` is what an
@@ -122,6 +124,8 @@ class Invoice(models.Model):
     tax_method = models.CharField(max_length=16, choices=TaxMethod, blank=True)
     tax_reason_code = models.CharField(max_length=40, blank=True)
     tax_exemption_reason = models.CharField(max_length=255, blank=True)
+    seller = models.JSONField(null=True, blank=True)
+    buyer = models.JSONField(null=True, blank=True)
     period_start_at = models.DateTimeField(null=True, blank=True)
     period_end_at = models.DateTimeField(null=True, blank=True)
     notes = models.TextField(blank=True)

@@ -12,6 +12,7 @@ from billing.models import Invoice, InvoicedPeriod, InvoiceKind, InvoiceLine, In
 from billing.models.invoices import InvoiceQuerySet
 from billing.services.carry import hold_carried, note_carried
 from billing.services.late_usage import bill_differences, lock_usage
+from billing.services.parties import name_parties
 from billing.services.quantities import added_units_of, billed_quantities, note_billed
 from billing.services.tax import tax_of_customers
 from billing.storable_invoices import check_storable
@@ -245,16 +246,19 @@ def store_invoices(
     lines: Sequence[InvoiceLine],
     purses: Iterable[Purse],
 ) -> None:
-    """Write the lines of stored drafts, number them and freeze them, with what the customers' money did."""
+    """Write the lines of stored drafts, number them and freeze them as they are sent, with seller and buyer; and write
+    what the customers' money did."""
     update_rows([period for period in periods if period.settled_net_cents is not None], ["settled_net_cents"])
     book_purses(purses)
     number_invoices([draft for draft in drafts if _lacks_number(draft)])
+    name_parties([draft for draft in drafts if draft.number is not None])
     # The lines come first: from the moment an invoice is issued, a trigger refuses any change of them.
     insert_rows(lines)
     update_rows(
         drafts,
         [
             *("status", "number", "finalized_at", "due_at", "paid_at", "subtotal_cents", "total_cents", "send_at"),
+            *("seller", "buyer"),
             *set_tax_fields(drafts),
         ],
     )
@@ -270,7 +274,7 @@ def billed_periods(drafts: Sequence[Invoice]) -> dict[int, list[SubscriptionPeri
     periods = (
         SubscriptionPeriod.objects.filter(pk__in=invoice_of)
         .select_related("item")
-        .prefetch_related("item__component__price", "customer")
+        .prefetch_related("item__component__price")
     )
     for period in sorted(periods, key=_place):
         found[invoice_of[period.pk]].append(period)

@@ -6,9 +6,10 @@ from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from billing.invoice_page import find_seller, invoice_sheet
+from billing.invoice_page import invoice_sheet
 from billing.models import Invoice
 from billing.services.explain import explain_lines
+from billing.services.parties import parties_of
 from billing.signed_links import read_invoice_token
 from plans.refusals import NotFound
 from plans.services.time_zone import billing_zone
@@ -30,7 +31,7 @@ def invoice_page(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "pages/not_found.html", {"sentence": refusal.message, "is_invoice": True}, status=404)
     sheet = invoice_sheet(
         invoice,
-        seller=find_seller(),
+        parties=parties_of(invoice),
         explained=explain_lines(invoice=invoice, at=timezone.now()),
         payments=list(invoice.payments.select_related("payment_method").order_by("created_at", "pk")),
         zone=billing_zone(),
