@@ -14,10 +14,11 @@ from unfold.decorators import display
 
 from billing import late_usage_admin, pack_admin, tax_admin  # noqa: F401 registers their pages
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text
-from billing.invoice_page import buyer_lines, find_seller, seller_lines, sums_with_tax, tax_note
+from billing.invoice_page import sums_with_tax, tax_note
 from billing.models import Checkout, CheckoutStatus, Invoice, InvoiceLine, Payment, StripeInbox
-from billing.models.invoices import InvoiceStatus
+from billing.models.invoices import InvoiceKind, InvoiceStatus
 from billing.services.explain import explain_lines
+from billing.services.parties import parties_of
 from billing.signed_links import invoice_page_path
 from plans.admin.pages import (
     CappedPaginator,
@@ -68,10 +69,7 @@ def statement(invoice: Invoice, *, at: datetime) -> dict[str, Any]:
 
 def _parties(invoice: Invoice) -> list[tuple[str, str]]:
     """Seller and buyer as the customer's page writes them."""
-    return [
-        ("From", ", ".join(seller_lines(find_seller(), invoice))),
-        ("To", ", ".join(buyer_lines(invoice.customer))),
-    ]
+    return [(name, ", ".join(party)) for name, party in zip(("From", "To"), parties_of(invoice), strict=True)]
 
 
 def _statement_line(line: InvoiceLine, how: HowComputed | None) -> dict[str, Any]:
@@ -88,8 +86,10 @@ def _statement_line(line: InvoiceLine, how: HowComputed | None) -> dict[str, Any
     }
 
 
-def state_sentence(invoice: Invoice) -> SafeString:
+def state_sentence(invoice: Invoice) -> str:
     """Where an invoice stands, and what happens next."""
+    if invoice.status == InvoiceStatus.DRAFT and invoice.kind == InvoiceKind.MANUAL:
+        return "Draft, written by hand. It waits until it is issued over the API, and bills nothing before."
     if invoice.status == InvoiceStatus.DRAFT:
         return format_html(
             "Draft. It waits for late events, and is rated and numbered after {} UTC.", moment_text(invoice.finalize_at)
@@ -128,8 +128,8 @@ def next_step_text(checkout: Checkout) -> str:
 
 
 def period_text(start: datetime | None, end: datetime | None) -> SafeString | None:
-    """A half-open period by its two ends."""
-    if start is None or end is None:
+    """A half-open period by its two ends; an instant, such as that of a line written by hand, is none."""
+    if start is None or end is None or start == end:
         return None
     return format_html("{} to {}", moment_text(start), moment_text(end))
 
@@ -162,7 +162,7 @@ class InvoiceAdmin(FactsAdmin):
                     moment("period_start_at", "period starts"),
                     moment("period_end_at", "period ends"),
                     moment("closes_at"),
-                    moment("finalize_at", "waits for events until"),
+                    "waits_until",
                     moment("finalized_at", "issued"),
                     moment("due_at"),
                     moment("paid_at"),
@@ -200,6 +200,11 @@ class InvoiceAdmin(FactsAdmin):
     def name(self, invoice: Invoice) -> SafeString:
         """The number, which a draft does not have yet."""
         return unbroken(invoice.number or "draft")
+
+    @admin.display(description="waits for events until")
+    def waits_until(self, invoice: Invoice) -> SafeString | None:
+        """The end of its grace time; what is written by hand has none."""
+        return None if invoice.kind == InvoiceKind.MANUAL else moment_text(invoice.finalize_at)
 
     @admin.display(description="next attempt to send")
     def next_attempt(self, invoice: Invoice) -> SafeString | None:

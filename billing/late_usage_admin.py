@@ -1,6 +1,7 @@
 """The operator's list of usage that arrived too late to be billed by itself."""
 
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from copy import copy
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.views import ChangeList
 
-from billing.services.late_invoices import bill_found
+from billing.services.late_invoices import bill_found, without_next_invoice
 from credits.services.late_usage import LateUsage, look_again, periods_to_look_at
 from plans.admin.pages import CappedPaginator, FactsAdmin, PageList, amount, in_column, link, moment, units
 from plans.models import SubscriptionPeriod
@@ -88,30 +89,34 @@ class LateUsageAdmin(FactsAdmin):
         """Who may change invoices may say what is billed."""
         return request.user.has_perm("billing.change_invoice")
 
-    @admin.action(description="Bill with the next invoice…", permissions=["bill"])
+    @admin.action(description="Bill…", permissions=["bill"])
     def bill(self, request: HttpRequest, queryset: QuerySet[SubscriptionPeriod]) -> HttpResponse | None:
-        """Ask, and then let the next invoices of their subscriptions bill what the chosen periods differ by."""
+        """Ask, and then bill what the chosen periods differ by: with the next invoices of their subscriptions, or at
+        once where these have ended."""
         if "confirmed" not in request.POST:
             return self._ask(request, queryset)
-        differences = bill_found(periods=queryset, at=timezone.now())
-        for difference in differences:
-            self.log_change(request, difference.period, "Late usage billed with the next invoice.")
-        self.message_user(
-            request,
-            f"{len(differences)} of {len(queryset)} will be on the next invoices of their subscriptions.",
-            messages.SUCCESS,
-        )
+        periods = list(queryset)
+        ended = without_next_invoice(period.subscription_id for period in periods)
+        differences = bill_found(periods=periods, at=timezone.now())
+        ways = [_way(difference.period, difference.net_cents, ended) for difference in differences]
+        for difference, way in zip(differences, ways, strict=True):
+            self.log_change(request, difference.period, f"Late usage billed {way}.")
+        self.message_user(request, _done_text(ways, len(periods)), messages.SUCCESS)
         return None
 
     def _ask(self, request: HttpRequest, queryset: QuerySet[SubscriptionPeriod]) -> HttpResponse:
         periods = list(queryset)
         found = look_again(periods, at=timezone.now())
         late = [(period, found[period.pk]) for period in periods if period.pk in found]
+        ended = without_next_invoice(period.subscription_id for period in periods)
         context = {
             **self.admin_site.each_context(request),
             "title": "Bill late usage?",
             "opts": self._named(),
-            "lines": [(period, self.what(period), period_of(period), *_words(period, one)) for period, one in late],
+            "lines": [
+                (period, self.what(period), period_of(period), *_words(period, one), _way(period, one.net_cents, ended))
+                for period, one in late
+            ],
             "totals": _totals(late),
             "media": self.media,
         }
@@ -180,6 +185,33 @@ def signed_money(cents: int, currency: str) -> str:
 
 def _words(period: SubscriptionPeriod, late: LateUsage) -> tuple[str, str]:
     return signed_number(late.usage), signed_money(late.net_cents, _currency(period))
+
+
+_NEXT_INVOICE = "with the next invoice of its subscription"
+_OWN_INVOICE = "by an invoice of its own, at once"
+_CREDIT = "as a credit note or as credit, at once"
+_NOTHING = "at no charge"
+
+
+def _way(period: SubscriptionPeriod, net_cents: int, ended: Collection[int]) -> str:
+    """How what a period differs by is billed; `ended` are the keys of subscriptions without a next invoice."""
+    if period.subscription_id not in ended:
+        return _NEXT_INVOICE
+    if not net_cents:
+        return _NOTHING
+    return _CREDIT if net_cents < 0 else _OWN_INVOICE
+
+
+def _done_text(ways: Sequence[str], chosen: int) -> str:
+    """Tell what became of the chosen periods."""
+    told = {
+        _NEXT_INVOICE: "will be on the next invoices of their subscriptions",
+        _OWN_INVOICE: "of subscriptions that have ended have invoices of their own now",
+        _CREDIT: "of subscriptions that have ended are credited",
+        _NOTHING: "of subscriptions that have ended come to nothing",
+    }
+    sentences = [f"{ways.count(way)} of {chosen} {words}." for way, words in told.items() if way in ways]
+    return " ".join(sentences) or "What you chose does not differ any more, so nothing was billed."
 
 
 def _totals(found: list[tuple[SubscriptionPeriod, LateUsage]]) -> list[str]:

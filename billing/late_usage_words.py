@@ -1,5 +1,6 @@
 """How usage that was found after its period was settled goes over the wire."""
 
+from collections.abc import Collection
 from typing import Any
 
 from rest_framework import serializers
@@ -15,11 +16,12 @@ class ListLateUsage(serializers.Serializer):
     customerId = serializers.CharField()
 
 
-def difference_body(difference: UsageDifference) -> dict[str, Any]:
-    """Shape what was found and is kept: `billed`, or `next_invoice` while it waits for one."""
+def difference_body(difference: UsageDifference, ended: Collection[int]) -> dict[str, Any]:
+    """Shape what was found and is kept: `billed`, or how it will be while it waits for that. `ended` are the keys of
+    subscriptions for which no invoice is to come."""
     line = getattr(difference, "invoice_line", None)
     return _body(difference.period, difference) | {
-        "status": "next_invoice" if difference.billed_at is None else "billed",
+        "status": "billed" if difference.billed_at is not None else _way(difference, ended),
         "number": difference.number,
         "foundAt": difference.found_at,
         "billedAt": difference.billed_at,
@@ -27,16 +29,23 @@ def difference_body(difference: UsageDifference) -> dict[str, Any]:
     }
 
 
-def late_usage_body(late: LateUsage) -> dict[str, Any]:
-    """Shape what would be found now: `next_invoice` while it is billed by itself, `operator` when that time is over."""
+def late_usage_body(late: LateUsage, ended: Collection[int]) -> dict[str, Any]:
+    """Shape what would be found now: how it will be billed while it is by itself, `operator` when that time is over."""
     closed_at = late.period.late_usage_closed_at
     return _body(late.period, late) | {
-        "status": "next_invoice" if closed_at is None else "operator",
+        "status": "operator" if closed_at is not None else _way(late, ended),
         "number": None,
         "foundAt": None,
         "billedAt": None,
         "invoiceId": None,
     }
+
+
+def _way(found: UsageDifference | LateUsage, ended: Collection[int]) -> str:
+    """With the `next_invoice`; where none is to come by an `own_invoice`, or where less was used as `credit`."""
+    if found.period.subscription_id not in ended:
+        return "next_invoice"
+    return "credit" if found.net_cents < 0 else "own_invoice"
 
 
 def _body(period: SubscriptionPeriod, found: UsageDifference | LateUsage) -> dict[str, Any]:

@@ -221,6 +221,13 @@ UNFOLD: dict[str, Any] = {
                     ("Payments", "payments", "billing_payment"),
                     ("Late usage", "history", "plans_subscriptionperiod"),
                 ],
+                "Business and tax": [
+                    ("Business", "storefront", "plans_merchant"),
+                    ("Tax settings", "percent", "billing_taxsettings"),
+                    ("Tax rates", "request_quote", "billing_taxrate"),
+                    ("Tax registrations", "badge", "billing_taxregistration"),
+                    ("US sales tax", "map", "billing_taxnexus"),
+                ],
                 "Developers": [("API keys", "key", "config_apikey")],
                 "System": [
                     ("Stripe inbox", "inbox", "billing_stripeinbox"),

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from billing.lines import late_usage_line
 from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus
@@ -67,12 +67,20 @@ def bill_ended(*, subscriptions: Iterable[int], at: datetime) -> None:
                 _give_back(difference, at)
 
 
-def _unbilled(subscriptions: Collection[int]) -> dict[int, list[UsageDifference]]:
+def without_next_invoice(subscriptions: Iterable[int]) -> set[int]:
+    """Return which subscriptions have ended and have no draft any more, so that no invoice of theirs is to come."""
+    return set(_ended(subscriptions).values_list("pk", flat=True))
+
+
+def _ended(subscriptions: Iterable[int]) -> QuerySet[Subscription]:
     drafts = Invoice.objects.computed_drafts().filter(subscription=OuterRef("pk"))
-    ended = Subscription.objects.filter(~Exists(drafts), pk__in=subscriptions, ended_at__isnull=False)
+    return Subscription.objects.filter(~Exists(drafts), pk__in=list(subscriptions), ended_at__isnull=False)
+
+
+def _unbilled(subscriptions: Collection[int]) -> dict[int, list[UsageDifference]]:
     found: dict[int, list[UsageDifference]] = defaultdict(list)
     differences = (
-        UsageDifference.objects.filter(billed_at=None, period__subscription__in=ended)
+        UsageDifference.objects.filter(billed_at=None, period__subscription__in=_ended(subscriptions))
         .select_related("customer", "period__subscription__price", "period__item__component__price")
         .order_by("period__start_at", "period_id", "number")
         .select_for_update(of=("self",), no_key=True)

@@ -128,7 +128,7 @@ class CreditDefinitionAdmin(MadeAdmin):
     def renews(self, definition: CreditDefinition) -> str:
         """By periods, by a calendar of its own, or not."""
         if definition.renew_on_billing:
-            return "each period"
+            return "each period, for each seat" if definition.per_seat else "each period"
         return calendar_text(definition.refill_rrule) if definition.refill_rrule else "once"
 
     @admin.display(description="comes with", ordering="plan__name")

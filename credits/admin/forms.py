@@ -54,6 +54,12 @@ class CreditTermsForm(AmountsForm):
         help_text="Such as FREQ=MONTHLY;INTERVAL=3 or FREQ=DAILY;COUNT=10.",
         widget=forms.TextInput(attrs={"data-when": f"renews={BY_CALENDAR}"}),
     )
+    per_seat = forms.BooleanField(
+        label="For each seat",
+        required=False,
+        help_text="The amounts are those of one seat; a period grants them times the seats that are paid in advance. "
+        "For credits that are granted each period, with prices per seat.",
+    )
     refill_amount = AmountField(label="Amount at each renewal", required=False, help_text="Empty: the same.")
     expiry_days = forms.IntegerField(
         label="Expires after days", help_text="Empty: with its renewal, or never.", **_DAYS
@@ -91,6 +97,7 @@ class CreditTermsForm(AmountsForm):
         "refillRrule": "refill_rrule",
         "expiryDays": "expiry_days",
         "rollover": "rolls_over",
+        "perSeat": "per_seat",
     }
 
     def clean(self) -> dict[str, Any]:
@@ -101,6 +108,10 @@ class CreditTermsForm(AmountsForm):
             self.add_error("refill_rrule", "Write a calendar, such as FREQ=MONTHLY;INTERVAL=3.")
         if chosen != BY_CALENDAR and typed:
             self.add_error("refill_rrule", "Empty this, or choose “By another calendar”.")
+        if cleaned.get("per_seat") and chosen not in (EACH_PERIOD, None):
+            self.add_error(
+                "per_seat", "Choose “Each period of the plan” above: the seats are counted when a period begins."
+            )
         return cleaned
 
     def terms(self) -> dict[str, Any]:
@@ -163,7 +174,7 @@ class DefinitionForm(CreditTermsForm):
     sections = [
         ("Credits", ["name", "application_type", "currency"]),
         ("Who gets them", ["scope", "plan", "price", "component", "feature"]),
-        ("Amount and renewal", ["default_amount", "renews", "refill_rrule"]),
+        ("Amount and renewal", ["default_amount", "renews", "refill_rrule", "per_seat"]),
         ("On invoices", ["billing_visible", "billing_description"]),
         ("For you", ["description", "is_active"]),
     ]
@@ -227,7 +238,7 @@ class DefinitionChangeForm(CreditTermsForm):
     )
     sections = [
         ("Credits", ["name", "billing_description", "description", "is_active"]),
-        ("Amount and renewal", ["default_amount", "renews", "refill_rrule"]),
+        ("Amount and renewal", ["default_amount", "renews", "refill_rrule", "per_seat"]),
         ("Who is changed", ["apply_to_existing"]),
     ]
     field_of_path: ClassVar[dict[str, str]] = CreditTermsForm.field_of_path | {"applyToExisting": "apply_to_existing"}

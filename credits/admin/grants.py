@@ -14,7 +14,8 @@ from unfold.decorators import action, display
 from credits.admin.filters import HoldsFilter, StateFilter, TransactionHoldsFilter
 from credits.admin.grant_forms import AdjustForm, GrantForm, RevokeForm
 from credits.admin.pages import MadeAdmin, leads_to_form
-from credits.models import CreditGrant, CreditTransaction
+from credits.models import CalendarMonth, CreditGrant, CreditTransaction
+from credits.months import month_end, month_start
 from credits.services.grants import (
     ACTIVE,
     AdjustExceedsRemaining,
@@ -37,7 +38,10 @@ from plans.admin.pages import (
     moment,
 )
 from plans.money import grouped_number
+from plans.page_words import period_text
+from plans.periods import local_day
 from plans.refusals import InvalidInput
+from plans.services.time_zone import billing_zone
 from plans.words import money_text
 
 STATES = {"EXPIRED": "expired", "REVOKED": "revoked", "DEPLETED": "used up"}
@@ -79,11 +83,22 @@ def _live(grant: CreditGrant) -> LiveGrant:
 
 
 def reason_text(movement: CreditTransaction) -> str | SafeString:
-    """Why units moved: the period whose usage burned them, and the notes."""
+    """Why units moved: the period or the calendar month whose usage burned them, and the notes."""
+    if movement.month is not None:
+        return format_html("{} {}", _of_month(movement.month), movement.notes)
     if movement.period is None:
         return movement.notes
     ends = day_text(movement.period.start_at), day_text(movement.period.end_at)
     return format_html("period {} to {} {}", *ends, movement.notes)
+
+
+def _of_month(month: CalendarMonth) -> str:
+    """What was done for a calendar month, or for the days of one that no subscription covers."""
+    zone = billing_zone()
+    is_whole = (month_start(month.start_at, zone), month_end(month.start_at, zone)) == (month.start_at, month.end_at)
+    first = local_day(month.start_at, zone)
+    days = f"{first:%B %Y}" if is_whole else period_text(month.start_at, month.end_at, zone)
+    return f"{'Found later for' if month.number else 'Settled for'} {days}"
 
 
 def moved_text(movement: CreditTransaction) -> SafeString:
@@ -102,7 +117,7 @@ class TransactionInline(FactsInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CreditTransaction]:
         """In the order in which it was written."""
-        return super().get_queryset(request).select_related("period", "grant").order_by("occurred_at", "pk")
+        return super().get_queryset(request).select_related("period", "month", "grant").order_by("occurred_at", "pk")
 
     @admin.display(description="amount")
     def moved(self, movement: CreditTransaction) -> SafeString:
@@ -274,7 +289,7 @@ class CreditTransactionAdmin(FactsAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CreditTransaction]:
         """With the names of what it belongs to."""
-        return super().get_queryset(request).select_related("customer", "grant__definition", "period")
+        return super().get_queryset(request).select_related("customer", "grant__definition", "period", "month")
 
     @display(description="movement", ordering="kind", label=KIND_COLOURS)
     def state(self, movement: CreditTransaction) -> str:

@@ -5,7 +5,7 @@ for a period, and what nobody pays for is dropped; fewer give units back.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -15,8 +15,9 @@ from django.db.models import Max, QuerySet, Sum
 
 from credits.burn import ZERO
 from credits.late_usage import Booked, BookedGrant, Movement, movements, rate_again
-from credits.models import CalendarMonth, CreditGrant, CreditTransaction, TransactionKind
+from credits.models import CalendarMonth, CreditGrant, CreditTransaction
 from credits.positions import Position, UncoveredStretch
+from credits.services.ledger_rows import amounts_of, booked_movement
 from credits.services.positions import Pair, lock_balances, read_positions
 from plans.money import exactly
 from plans.services.metric_versions import hold_versions
@@ -147,7 +148,7 @@ def _booked_grants(months: Sequence[CalendarMonth]) -> dict[_Month, dict[int, Bo
     )
     grants: dict[_Month, dict[int, BookedGrant]] = defaultdict(dict)
     for (month, grant, number), amounts in moved.items():
-        burned, expired = _taken(amounts)
+        burned, expired = booked_movement(grant, amounts).taken
         before = grants[month].get(grant, BookedGrant())
         grants[month][grant] = BookedGrant(
             burned=before.burned + burned,
@@ -156,15 +157,6 @@ def _booked_grants(months: Sequence[CalendarMonth]) -> dict[_Month, dict[int, Bo
             expired=before.expired + (ZERO if grant in rolled else expired),
         )
     return grants
-
-
-def _taken(amounts: Mapping[str, Decimal]) -> tuple[Decimal, Decimal]:
-    """What the rows of one settlement or look burned and expired of a grant. Units that come back together with a burn
-    had expired before; others had been burned."""
-    burned = -amounts.get(TransactionKind.BURNED, ZERO)
-    expired = -amounts.get(TransactionKind.EXPIRED, ZERO)
-    returned = amounts.get(TransactionKind.RETURNED, ZERO)
-    return (burned, expired - returned) if burned else (-returned, expired)
 
 
 def _numbered(found: Sequence[CalendarMonth]) -> list[CalendarMonth]:
@@ -197,12 +189,7 @@ def _write(found: Sequence[CalendarMonth], moved: Sequence[Sequence[Movement]], 
                     month=month,
                     occurred_at=at,
                 )
-                for kind, amount in (
-                    (TransactionKind.RETURNED, movement.returned),
-                    (TransactionKind.BURNED, -movement.burned),
-                    (TransactionKind.EXPIRED, -movement.expired),
-                )
-                if amount
+                for kind, amount in amounts_of(movement)
             ]
     CreditTransaction.objects.bulk_create(transactions, batch_size=1000)
     grants = list(CreditGrant.objects.filter(pk__in=change).only("pk", "ledger_remaining"))

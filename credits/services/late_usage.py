@@ -18,9 +18,10 @@ from credits.late_usage import (
     movements,
     rate_again,
 )
-from credits.models import CreditGrant, CreditTransaction, TransactionKind, UsageDifference
+from credits.models import CreditGrant, CreditTransaction, UsageDifference
 from credits.positions import Position
 from credits.rating import rate
+from credits.services.ledger_rows import amounts_of, booked_movement
 from credits.services.positions import Pair, lock_balances, read_positions
 from metering.services.count_positive_events import count_positive_events
 from plans.models import PriceComponent, SubscriptionPeriod
@@ -227,7 +228,7 @@ def _booked_grants(periods: Iterable[SubscriptionPeriod]) -> dict[int, dict[int,
         moved[period, grant, difference][kind] = units
     grants: dict[int, dict[int, BookedGrant]] = defaultdict(dict)
     for (period, grant, difference), amounts in moved.items():
-        burned, expired = _taken(amounts)
+        burned, expired = booked_movement(grant, amounts).taken
         before = grants[period].get(grant, BookedGrant())
         grants[period][grant] = BookedGrant(
             burned=before.burned + burned,
@@ -235,15 +236,6 @@ def _booked_grants(periods: Iterable[SubscriptionPeriod]) -> dict[int, dict[int,
             expired=before.expired + expired,
         )
     return _without_what_rolled_over(grants)
-
-
-def _taken(amounts: Mapping[str, Decimal]) -> tuple[Decimal, Decimal]:
-    """What the rows of one settlement or difference burned and expired of a grant. Units that come back together with
-    a burn had expired before; others had been burned."""
-    burned = -amounts.get(TransactionKind.BURNED, ZERO)
-    expired = -amounts.get(TransactionKind.EXPIRED, ZERO)
-    returned = amounts.get(TransactionKind.RETURNED, ZERO)
-    return (burned, expired - returned) if burned else (-returned, expired)
 
 
 def _without_what_rolled_over(grants: dict[int, dict[int, BookedGrant]]) -> dict[int, dict[int, BookedGrant]]:
@@ -276,12 +268,6 @@ def _write(found: Sequence[LateUsage], at: datetime) -> list[UsageDifference]:
 
 
 def _ledger_rows(movement: Movement, difference: UsageDifference, at: datetime) -> list[CreditTransaction]:
-    """In the order in which it is to be read: what comes back is there before it is taken."""
-    amounts = [
-        (TransactionKind.RETURNED, movement.returned),
-        (TransactionKind.BURNED, -movement.burned),
-        (TransactionKind.EXPIRED, -movement.expired),
-    ]
     return [
         CreditTransaction(
             customer_id=difference.customer_id,
@@ -292,8 +278,7 @@ def _ledger_rows(movement: Movement, difference: UsageDifference, at: datetime) 
             difference=difference,
             occurred_at=at,
         )
-        for kind, amount in amounts
-        if amount
+        for kind, amount in amounts_of(movement)
     ]
 
 

@@ -95,6 +95,14 @@ def test_every_list_answers(operator, model):
     assert operator.get(address(model, "changelist"), follow=True).status_code == 200
 
 
+def test_the_sidebar_leads_to_every_page(operator):
+    page = operator.get(reverse("admin:index")).content.decode()
+
+    without = [model._meta.label for model in ALL if f'href="{address(model, "changelist")}"' not in page]
+    # Stripe's further objects are reached from those that are listed.
+    assert [label for label in without if not label.startswith("djstripe.")] == []
+
+
 @pytest.mark.parametrize("model", ALL, ids=lambda model: model._meta.label)
 def test_every_page_is_drawn_by_the_one_theme(model):
     assert isinstance(admin.site._registry[model], ModelAdmin)

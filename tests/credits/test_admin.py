@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from billing.services.subscribe import subscribe
 from credits.models import CreditDefinition, CreditGrant
-from tests.factories import CreditDefinitionFactory, CustomerFactory
+from tests.factories import CreditDefinitionFactory, CustomerFactory, FixedComponentFactory
 from tests.pro_plan import make_pro_plan, use
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +87,10 @@ class TestDefinitions:
             ({"refill_rrule": "FREQ=DAILY"}, "refill_rrule"),
             ({"renews": "sometimes"}, "renews"),
             ({"renews": "", "rolls_over": "on"}, "rolls_over"),
+            ({"renews": "FREQ=MONTHLY", "per_seat": "on"}, "per_seat"),
+            # The plan has no price per seat, and what is granted by hand comes with no seats.
+            ({"renews": "period", "per_seat": "on"}, "per_seat"),
+            ({"renews": "period", "per_seat": "on", "scope": "merchant", "plan": ""}, "per_seat"),
             ({"application_type": "monetary", "feature": ""}, "currency"),
             ({"application_type": "monetary", "feature": "", "currency": "XXQ"}, "currency"),
             (
@@ -101,6 +105,17 @@ class TestDefinitions:
         assert list(errors(operator.post(self.NEW, self.entered(pro, **change)))) == [field]
 
         assert CreditDefinition.objects.count() == before
+
+    def test_may_be_for_each_seat(self, operator, pro):
+        FixedComponentFactory(price=pro.price, kind="per_unit", unit_label="seat", amount_cents=1_000, position=9)
+
+        answer = operator.post(self.NEW, self.entered(pro, renews="period", per_seat="on"))
+
+        made = CreditDefinition.objects.latest("pk")
+        assert (made.per_seat, made.renew_on_billing) == (True, True)
+        assert "each period, for each seat" in operator.get(answer.headers["Location"]).content.decode()
+        form = operator.get(page("creditdefinition", "change-terms", made)).context["form"]
+        assert form["per_seat"].value() is True
 
     def test_show_their_terms_and_take_others(self, operator, pro, customer):
         address = page("creditdefinition", "change-terms", pro.quota)
