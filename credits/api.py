@@ -40,7 +40,7 @@ from plans.listing import read_page
 from plans.models import Customer, Feature
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
-from plans.serializers.reading import read
+from plans.serializers.reading import read, read_exactly
 from plans.services.customers import find_customer
 from plans.services.features import find_feature
 from plans.services.merchant import find_merchant_id
@@ -143,7 +143,7 @@ class GrantsView(APIView):
     scope = "credits"
 
     def post(self, request: Request) -> Response:
-        body = read(CreateGrant, request.data)
+        body = read_exactly(CreateGrant, request.data)
         at = timezone.now()
         grant = grant_credits(
             at=at,
@@ -166,9 +166,8 @@ class RevokeGrantView(APIView):
     scope = "credits"
 
     def post(self, request: Request, grant_id: str) -> Response:
-        grant = find_grant(grant_id)
-        notes = read(RevokeGrant, request.data).get("notes") or ""
-        live = revoke_grant(at=timezone.now(), grant=grant, notes=notes)
+        notes = read_exactly(RevokeGrant, request.data).get("notes") or ""
+        live = revoke_grant(at=timezone.now(), grant=find_grant(grant_id), notes=notes)
         return Response({"grant": grant_body(live, find_merchant_id())})
 
 
@@ -178,9 +177,10 @@ class AdjustGrantView(APIView):
     scope = "credits"
 
     def post(self, request: Request, grant_id: str) -> Response:
-        grant = find_grant(grant_id)
-        body = read(AdjustGrant, request.data)
-        live = adjust_grant(at=timezone.now(), grant=grant, amount=body["amount"], notes=body.get("notes") or "")
+        body = read_exactly(AdjustGrant, request.data)
+        live = adjust_grant(
+            at=timezone.now(), grant=find_grant(grant_id), amount=body["amount"], notes=body.get("notes") or ""
+        )
         return Response({"grant": grant_body(live, find_merchant_id())})
 
 

@@ -21,7 +21,7 @@ from billing.services.collect import (
 from billing.services.credit_notes import credit_invoice
 from billing.services.void import void_invoice
 from billing.stripe_refusals import refusals_of_stripe
-from plans.serializers.reading import read
+from plans.serializers.reading import read_exactly
 from plans.services.merchant import find_merchant_id
 
 
@@ -31,7 +31,7 @@ class VoidInvoiceView(APIView):
     scope = "invoices"
 
     def post(self, request: Request, invoice_id: str) -> Response:
-        body = read(VoidInvoice, request.data)
+        body = read_exactly(VoidInvoice, request.data)
         invoice = find_invoice(invoice_id)
         replacement = void_invoice(invoice=invoice, reason=body["reason"], rebill=body["rebill"], at=timezone.now())
         return Response(
@@ -54,7 +54,7 @@ class CreditNotesView(APIView):
 
     def post(self, request: Request, invoice_id: str) -> Response:
         """Take back a part of an invoice, or what is left of it."""
-        body = read(CreateCreditNote, request.data)
+        body = read_exactly(CreateCreditNote, request.data)
         lines = body.get("lines")
         note = credit_invoice(
             invoice=find_invoice(invoice_id),

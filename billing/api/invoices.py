@@ -12,7 +12,14 @@ from rest_framework.views import APIView
 from billing.api.invoice_answers import answer_with_invoice, find_invoice
 from billing.api.invoice_changes import credit_note_answer
 from billing.credit_note_words import credit_note_body
-from billing.manual_invoice_words import UpdateInvoice, WriteInvoice, named_totals, written_details, written_lines
+from billing.manual_invoice_words import (
+    UpdateInvoice,
+    WriteInvoice,
+    named_totals,
+    refuse_another_owner,
+    written_details,
+    written_lines,
+)
 from billing.models import CreditNote, Invoice
 from billing.services.manual_invoices import update_invoice, write_invoice
 from billing.services.upcoming import as_they_stand, upcoming_invoice
@@ -20,7 +27,7 @@ from billing.words import AskUpcoming, ListInvoices, invoice_body, whole_invoice
 from plans.models import Customer, Subscription
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
-from plans.serializers.reading import read
+from plans.serializers.reading import read, read_exactly
 from plans.services.customers import find_customer
 from plans.services.merchant import find_merchant_id
 
@@ -62,7 +69,7 @@ class InvoicesView(APIView):
 
     def post(self, request: Request) -> Response:
         """Write an invoice by hand, as a draft or issued at once; the answer is the invoice itself."""
-        body = read(WriteInvoice, request.data)
+        body = read_exactly(WriteInvoice, request.data)
         external = boolean_parameter(request.query_params, "isExtCustId")
         customer = find_customer(body["customerId"], external=external)
         invoice = write_invoice(
@@ -130,7 +137,8 @@ class InvoiceView(APIView):
     def post(self, request: Request, invoice_id: str) -> Response:
         """Change a draft that was written by hand, and issue it where wanted."""
         invoice = find_invoice(invoice_id)
-        body = read(UpdateInvoice, request.data)
+        body = read_exactly(UpdateInvoice, request.data)
+        refuse_another_owner(body, invoice)
         update_invoice(
             invoice=invoice,
             lines=written_lines(body),

@@ -15,7 +15,7 @@ from plans.models import Customer, Metric, Plan, Price
 from plans.price_language import read_pricing_data
 from plans.refusals import InvalidInput
 from plans.serializers.fields import CurrencyCode, JsonValue, OptionalText, WholeNumber
-from plans.serializers.reading import read
+from plans.serializers.reading import read_exactly
 from plans.services.plans import find_plan
 from plans.services.prices import components_of, find_price
 
@@ -40,7 +40,7 @@ class SimulateView(APIView):
 
     def post(self, request: Request, identifier: str) -> Response:
         """Tell what customers were billed, and what they would have been at another price."""
-        asked = read(SimulatePrice, request.data)
+        asked = read_exactly(SimulatePrice, request.data)
         plans = _versions(identifier)
         simulated = simulate(
             plans=plans,

@@ -26,8 +26,17 @@ from plans.money import round_cents
 from plans.price_language import LARGEST_AMOUNT_CENTS
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
-from plans.serializers.fields import CountryCode, CurrencyCode, OptionalText, Switch, Text, WholeNumber, given
-from plans.serializers.reading import read
+from plans.serializers.fields import (
+    CountryCode,
+    CurrencyCode,
+    JsonValue,
+    OptionalText,
+    Switch,
+    Text,
+    WholeNumber,
+    given,
+)
+from plans.serializers.reading import read, read_exactly
 from plans.services.customers import find_customer
 from plans.services.merchant import find_merchant_id
 from plans.services.prices import find_price
@@ -95,6 +104,9 @@ class NewRate(serializers.Serializer[Any]):
 class RateChange(serializers.Serializer[Any]):
     """The body of POST /v1/tax/rate-definitions/{id}/update."""
 
+    # They are known, and refused with their reason.
+    taxRate = JsonValue(required=False, allow_null=True)
+    jurisdiction = JsonValue(required=False, allow_null=True)
     name = Text(max_length=200, required=False)
     description = OptionalText(max_length=500)
     appliesToJurisdiction = Switch(required=False, source="applies_to_area")
@@ -197,7 +209,7 @@ class TaxConfigUpdateView(APIView):
 
     def post(self, request: Request) -> Response:
         """Change the tax settings."""
-        return Response(settings_body(update_settings(read(UpdateConfig, request.data)), find_merchant_id()))
+        return Response(settings_body(update_settings(read_exactly(UpdateConfig, request.data)), find_merchant_id()))
 
 
 class TaxRatesView(APIView):
@@ -218,7 +230,7 @@ class TaxRateCreateView(APIView):
 
     def post(self, request: Request) -> Response:
         """Define a rate."""
-        rate = create_rate(at=timezone.now(), **given(read(NewRate, request.data)))
+        rate = create_rate(at=timezone.now(), **given(read_exactly(NewRate, request.data)))
         return Response(rate_body(rate, find_merchant_id()))
 
 
@@ -229,7 +241,7 @@ class TaxRateUpdateView(APIView):
 
     def post(self, request: Request, identifier: str) -> Response:
         """Rename a definition, retire it or bring it back."""
-        rate = update_rate(rate=find_rate(identifier), changes=read(RateChange, request.data))
+        rate = update_rate(rate=find_rate(identifier), changes=read_exactly(RateChange, request.data))
         return Response(rate_body(rate, find_merchant_id()))
 
 
@@ -274,7 +286,7 @@ class TaxRegistrationCreateView(APIView):
 
     def post(self, request: Request) -> Response:
         """Note a registration."""
-        registration = register(at=timezone.now(), **read(NewRegistration, request.data))
+        registration = register(at=timezone.now(), **read_exactly(NewRegistration, request.data))
         return Response(registration_body(registration, find_merchant_id()))
 
 
@@ -287,7 +299,7 @@ class TaxPreviewView(APIView):
 
     def post(self, request: Request) -> Response:
         """Tell what tax an amount would have on an invoice of a customer."""
-        asked = read(PreviewTax, request.data)
+        asked = read_exactly(PreviewTax, request.data)
         external = boolean_parameter(request.query_params, "isExtCustId")
         tax = tax_of_customer(find_customer(asked["customerId"], external=external))
         return Response(preview_body(preview_tax(_amounts(asked), tax)))

@@ -19,8 +19,8 @@ from plans.listing import read_page
 from plans.price_language import LARGEST_AMOUNT_CENTS
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
-from plans.serializers.fields import CurrencyCode, Switch, Text, WholeNumber
-from plans.serializers.reading import read
+from plans.serializers.fields import CurrencyCode, JsonValue, Switch, Text, WholeNumber
+from plans.serializers.reading import read_exactly
 from plans.services.customers import find_customer
 from plans.services.merchant import find_merchant_id
 
@@ -43,6 +43,10 @@ class UpdatePack(serializers.Serializer):
     name = Text(max_length=200, required=False)
     priceCents = WholeNumber(min_value=1, max_value=LARGEST_AMOUNT_CENTS, required=False)
     isActive = Switch(required=False)
+    # They are known, and refused with their reason.
+    amount = JsonValue(required=False, allow_null=True)
+    creditDefinitionId = JsonValue(required=False, allow_null=True)
+    currency = JsonValue(required=False, allow_null=True)
 
     def validate(self, body: dict[str, Any]) -> dict[str, Any]:
         for field in _WHAT_IT_HOLDS:
@@ -76,7 +80,7 @@ class PacksView(APIView):
 
     def post(self, request: Request) -> Response:
         """Offer a pack."""
-        body = read(CreatePack, request.data)
+        body = read_exactly(CreatePack, request.data)
         pack = create_pack(
             at=timezone.now(),
             name=body["name"],
@@ -95,7 +99,7 @@ class PackUpdateView(APIView):
 
     def post(self, request: Request, pack_id: str) -> Response:
         """Rename a pack, change its price, retire it or offer it again."""
-        body = read(UpdatePack, request.data)
+        body = read_exactly(UpdatePack, request.data)
         pack = update_pack(
             pack=find_pack(pack_id),
             name=body.get("name"),
@@ -112,7 +116,7 @@ class PackPurchaseView(APIView):
 
     def post(self, request: Request, pack_id: str) -> Response:
         """Sell packs to a customer: `invoice`, and `grant`, which is null until the invoice is paid."""
-        body = read(BuyPack, request.data)
+        body = read_exactly(BuyPack, request.data)
         at = timezone.now()
         external = boolean_parameter(request.query_params, "isExtCustId")
         invoice = buy_pack(

@@ -14,7 +14,7 @@ from billing.services.simulate import Compared
 from plans.models import Plan, Price
 from plans.refusals import InvalidInput
 from plans.serializers.fields import Choice, JsonValue, Text
-from plans.serializers.reading import read
+from plans.serializers.reading import read_exactly
 from plans.services.plans import find_plan
 from plans.services.prices import find_price
 
@@ -61,7 +61,7 @@ class MigratePlanPreviewView(APIView):
 
 
 def _read_terms(identifier: str, request: Request) -> dict[str, Any]:
-    terms = read(MigratePlan, request.data)
+    terms = read_exactly(MigratePlan, request.data)
     given = terms["priceMap"]
     if not isinstance(given, Mapping) or not given or not all(isinstance(value, str) for value in given.values()):
         raise InvalidInput.at("priceMap", "must be an object that leads from ids of prices to ids of prices.")

@@ -16,7 +16,7 @@ from plans.price_language import read_pricing_data
 from plans.price_language.numbers import USED_UNITS, read_number, read_whole_number
 from plans.refusals import InvalidInput
 from plans.serializers.fields import CurrencyCode, JsonValue, OptionalText
-from plans.serializers.reading import read
+from plans.serializers.reading import read_exactly
 from plans.services.prices import component_of, find_price
 
 MOST_EVENTS = 10**18
@@ -42,7 +42,7 @@ class PricePreviewView(APIView):
 
     def post(self, request: Request) -> Response:
         """Tell what quantities would cost, by the arithmetic of invoices."""
-        asked = read(PricePreview, request.data)
+        asked = read_exactly(PricePreview, request.data)
         components, currency = _components_of(asked)
         lines = preview(
             _previewed(components, currency),

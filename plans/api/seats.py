@@ -15,7 +15,7 @@ from plans.api.subscriptions import describe
 from plans.models import ComponentKind, Customer, Subscription, SubscriptionItem
 from plans.query import boolean_parameter
 from plans.serializers.fields import Text, WholeNumber
-from plans.serializers.reading import read
+from plans.serializers.reading import read, read_exactly
 from plans.serializers.seats import (
     NewSeat,
     RemovedSeat,
@@ -135,7 +135,7 @@ class QuantitiesView(APIView):
 
     def post(self, request: Request, identifier: str) -> Response:
         """Set how many units of a component a subscription has."""
-        body = read(NewQuantity, request.data)
+        body = read_exactly(NewQuantity, request.data)
         at = timezone.now()
         subscription = find_subscription(identifier)
         change = change_quantity(

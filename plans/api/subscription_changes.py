@@ -13,7 +13,7 @@ from billing.services.pause import pause, resume
 from billing.words import line_body
 from plans.api.subscriptions import describe
 from plans.models import Price
-from plans.serializers.reading import read
+from plans.serializers.reading import read_exactly
 from plans.serializers.subscriptions import ChangeOfPrice, scheduled_words
 from plans.services.prices import find_price
 from plans.services.subscriptions import find_running, find_subscription
@@ -27,7 +27,7 @@ class ChangeView(APIView):
     def post(self, request: Request, identifier: str) -> Response:
         """Change a subscription to another price, now or with the end of what is paid for."""
         at = timezone.now()
-        terms = read(ChangeOfPrice, request.data)
+        terms = read_exactly(ChangeOfPrice, request.data)
         subscription, price = find_running(identifier), find_price(terms["priceId"])
         if terms["when"] == "period_end":
             scheduled = change_at_period_end(subscription=subscription, price=price, at=at)
@@ -47,7 +47,7 @@ class ChangePreviewView(APIView):
     def post(self, request: Request, identifier: str) -> Response:
         """Tell what a change would come to, now or with the end of what is paid for; nothing is written. The notes say
         which prices start anew."""
-        terms = read(ChangeOfPrice, request.data)
+        terms = read_exactly(ChangeOfPrice, request.data)
         price = find_price(terms["priceId"])
         change = preview_change(
             subscription=find_running(identifier),

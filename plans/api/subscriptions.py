@@ -27,7 +27,7 @@ from plans.models import (
 )
 from plans.query import boolean_parameter
 from plans.refusals import InvalidInput
-from plans.serializers.reading import read
+from plans.serializers.reading import read_exactly
 from plans.serializers.subscriptions import (
     BillingDates,
     FeatureOverride,
@@ -133,7 +133,7 @@ class SubscriptionFeatureView(APIView):
     def put(self, request: Request, identifier: str, slug: str) -> Response:
         """Give the subscription the feature otherwise than its plan does, in place of an override that is there."""
         at = timezone.now()
-        terms = read(FeatureOverride, request.data)
+        terms = read_exactly(FeatureOverride, request.data)
         subscription, feature = find_subscription(identifier), find_feature(slug)
         override_feature(
             at=at,

@@ -8,11 +8,13 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from plans.models import Feature, FeatureSource, Metric, PlanFeature, SubscriptionFeature
+from plans.models.features import USAGE_BASED
 from plans.refusals import InvalidInput, NotFound, Refusal
 from plans.services.unpriced_items import meter_feature
 
 LONGEST_TEXT_VALUE = 1000
 MOST_DIGITS = 15
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
 _SLUG = re.compile(r"[a-z0-9-]{3,50}")
 
 
@@ -62,6 +64,19 @@ def check_limit(value: Any, *, path: str) -> None:
         raise InvalidInput.at(path, "must not be negative. Usage without a limit has the value usage_based.")
 
 
+def limit_of(value: Any, *, path: str) -> Any:
+    """Return what a feature gives that counts usage: a number, `usage_based` for no limit, or a switch. Text of a
+    number is that number. Raises InvalidInput for other text, which would be no limit, and for a negative number."""
+    if isinstance(value, str) and value != USAGE_BASED:
+        if not _NUMBER.fullmatch(value):
+            raise InvalidInput.at(path, "must be a number or usage_based: the feature counts usage.")
+        number = Decimal(value)
+        value = int(number) if number == number.to_integral_value() else number
+        check_feature_value(value, path=path)
+    check_limit(value, path=path)
+    return value
+
+
 def create_feature(
     *,
     at: datetime,
@@ -78,7 +93,7 @@ def create_feature(
     """
     check_feature_value(value, path="featureValue")
     if metrics:
-        check_limit(value, path="featureValue")
+        value = limit_of(value, path="featureValue")
     if is_slug_taken(slug):
         raise _same_slug()
     with _conflict_named(), transaction.atomic():
@@ -114,8 +129,10 @@ def update_feature(
     if slug != locked.slug and is_slug_taken(slug):
         raise _same_slug()
     check_feature_value(value, path="featureValue")
-    if metrics or (metrics is None and locked.metrics.filter(deleted_at__isnull=True).exists()):
-        check_limit(value, path="featureValue")
+    counts = bool(metrics) if metrics is not None else locked.metrics.filter(deleted_at__isnull=True).exists()
+    if counts and (metrics is not None or "value" in changes):
+        limit = limit_of(value, path="featureValue")
+        changes |= {"value": limit} if "value" in changes or limit != value else {}
     old_value = locked.value
     for column, new in changes.items():
         setattr(locked, column, new)

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db.models import Max
 
 from plans.models import Feature, Overage, Plan, PlanFeature
 from plans.refusals import InvalidInput, NotFound
-from plans.services.features import check_limit
+from plans.services.features import limit_of
 
 # What may change after a plan was sold, and what a new version takes over.
 LOOKS = (
@@ -56,9 +56,9 @@ def create_plan(
 ) -> Plan:
     """Create version 1 of a plan with its features. `looks` are the plan's cosmetic fields.
 
-    Raises InvalidInput when a feature is given twice or limits usage by a negative number.
+    Raises InvalidInput when a feature is given twice, or limits usage by a negative number or by text.
     """
-    _check_features(features)
+    features = _checked(features)
     plan = Plan.objects.create(
         name=name, commit_message=commit_message or "Initial version", version_number=1, created_at=at, **looks
     )
@@ -95,7 +95,7 @@ def create_version(
     given = {sold.feature_id: sold for sold in base.plan_features.select_related("feature").order_by("pk")}
     if features is None:
         features = [FeatureConfig(feature=sold.feature) for sold in given.values()]
-    _check_features(features)
+    features = _checked(features)
     versions = Plan.objects.filter(stable_plan_id=base.stable_plan_id)
     number = versions.aggregate(last=Max("version_number"))["last"] + 1
     plan = Plan.objects.create(
@@ -109,12 +109,15 @@ def create_version(
     return plan
 
 
-def _check_features(features: Sequence[FeatureConfig]) -> None:
-    for config in features:
-        if config.feature.metrics.exists():
-            check_limit(config.value, path="featureConfigs")
+def _checked(features: Sequence[FeatureConfig]) -> list[FeatureConfig]:
     if len({config.feature.pk for config in features}) < len(features):
         raise InvalidInput.at("featureConfigs", "names a feature twice.")
+    return [
+        replace(config, value=limit_of(config.value, path="featureConfigs"))
+        if config.feature.metrics.exists()
+        else config
+        for config in features
+    ]
 
 
 def _give(plan: Plan, features: Sequence[FeatureConfig], before: dict[int, PlanFeature]) -> None:

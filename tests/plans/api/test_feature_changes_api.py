@@ -61,6 +61,25 @@ def test_a_new_value_goes_on_to_plans_and_to_what_was_sold(api):
     assert (body["limit"], body["remaining"], body["source"]) == (150, 30, "plan")
 
 
+def test_text_of_a_number_is_a_limit_too(api):
+    pro, customer = sold(100)
+
+    api.put(f"/v1/features/{pro.feature.slug}", {"featureValue": "150"})
+    assert checked(api, customer, pro.feature.slug)["limit"] == 150
+
+    answer = api.put(f"/v1/features/{pro.feature.slug}", {"featureValue": "plenty"})
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "featureValue")
+
+
+def test_a_feature_of_text_that_gets_a_metric_gives_its_number(api):
+    feature = FeatureFactory(value="100")
+    PlanFeatureFactory(feature=feature, value="100")
+
+    body = api.put(f"/v1/features/{feature.slug}", {"metricIds": [MetricFactory().public_id]}).body
+
+    assert (body["feature"]["featureValue"], PlanFeature.objects.get().value) == (100, 100)
+
+
 def test_a_new_value_leaves_the_invoice_as_it_was_sold(api):
     pro, customer = sold(100)
     use(customer, pro.metric, 120, NOON - timedelta(days=1))

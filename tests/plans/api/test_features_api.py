@@ -94,6 +94,22 @@ def test_refuses_a_field_of_the_wrong_kind_and_writes_nothing(api, field, value)
     assert not Feature.objects.exists()
 
 
+@pytest.mark.parametrize(("text", "number"), [("100", 100), ("0", 0), ("2.50", Decimal("2.5")), ("usage_based",) * 2])
+def test_text_of_a_number_is_the_number_where_usage_is_counted(api, text, number):
+    made = api.post("/v1/features", VALID | {"featureValue": text, "metricIds": [MetricFactory().public_id]}).body
+
+    assert made["feature"]["featureValue"] == number
+    assert made["feature"]["featureType"] == ("string" if number == "usage_based" else "number")
+
+
+@pytest.mark.parametrize("text", ["many", "", "100 GB", "1e3", "-5", "NaN", "١٠", " 5", "9" * 16])
+def test_other_text_is_refused_where_usage_is_counted(api, text):
+    answer = api.post("/v1/features", VALID | {"featureValue": text, "metricIds": [MetricFactory().public_id]})
+
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "featureValue")
+    assert not Feature.objects.exists()
+
+
 def test_refuses_a_missing_value(api):
     answer = api.post("/v1/features", {"slug": "abc", "displayName": "Abc"})
 

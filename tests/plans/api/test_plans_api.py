@@ -240,6 +240,18 @@ def test_a_config_has_the_last_word_on_a_feature_of_the_one_shot_body(api):
     ]
 
 
+def test_a_config_of_text_is_a_number_where_usage_is_counted(api):
+    counted = FeatureFactory(slug="api-access", value="usage_based", metrics=[MetricFactory()])
+    configs = {"featureConfigs": [{"slug": counted.slug, "value": "500"}]}
+
+    plan = api.post("/v1/plans", ONE_SHOT | configs).body["plan"]
+    configs["featureConfigs"][0]["value"] = "plenty"
+    answer = api.post("/v1/plans", ONE_SHOT | configs)
+
+    assert plan["features"][-1]["featureValue"] == 500
+    assert (answer.status, answer.body["details"][0]["path"]) == (400, "featureConfigs")
+
+
 def test_a_repeated_request_makes_one_plan(api):
     first = api.post("/v1/plans", ONE_SHOT, idempotency_key="plan-1")
     second = api.post("/v1/plans", ONE_SHOT, idempotency_key="plan-1")
