@@ -19,13 +19,15 @@ from plans.services.pricing_tables import Offer, fee_cents_of, fee_clock_of
 class Quota:
     """Metered units that come with a plan: once, or with `renews` again at each turn of `clock`.
 
-    `units` come first, `later_units` at each further turn. Without a price there is no clock to renew by.
+    `units` come first, `later_units` at each further turn. Without a price there is no clock to renew by. They come
+    with each unit in advance that is called as `per` says; empty: with the subscription.
     """
 
     units: Decimal
     later_units: Decimal
     renews: bool
     clock: Clock | None
+    per: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,15 +267,16 @@ def _seats(component: PriceComponent, price: Price) -> Seats:
 
 
 def _by_clock(quotas: Sequence[Quota]) -> tuple[Quota, ...]:
-    """Add up the quotas of one clock each; units of different clocks do not add up."""
-    summed: dict[tuple[Clock | None, bool], Quota] = {}
+    """Add up the quotas of one clock each; units of different clocks do not add up, nor those of seats."""
+    summed: dict[tuple[Clock | None, bool, str], Quota] = {}
     for quota in quotas:
-        known = summed.get((quota.clock, quota.renews))
-        summed[quota.clock, quota.renews] = Quota(
+        known = summed.get((quota.clock, quota.renews, quota.per))
+        summed[quota.clock, quota.renews, quota.per] = Quota(
             units=quota.units + (known.units if known else 0),
             later_units=quota.later_units + (known.later_units if known else 0),
             renews=quota.renews,
             clock=quota.clock,
+            per=quota.per,
         )
     # What comes again says more of a plan than what comes once.
     return tuple(sorted(summed.values(), key=lambda quota: quota.clock.approximate_days if quota.clock else 10**6))

@@ -49,8 +49,9 @@ def _feature_line(given: Given, price: Price | None) -> FeatureLine:
 
 
 def _quota_text(quota: Quota, name: str, unit_label: str) -> str:
-    """Write what a quota includes: 10,000 API calls included each month."""
-    included = f"{counted_text(quota.units, name, unit_label)} included"
+    """Write what a quota includes: 10,000 API calls included each month, 1,000 API calls per seat included."""
+    per = f" per {quota.per}" if quota.per else ""
+    included = f"{counted_text(quota.units, name, unit_label)}{per} included"
     if not quota.renews:
         return f"{included} once"
     if quota.clock is None:

@@ -95,7 +95,9 @@ def plain_quotas(plan: Plan) -> dict[int, list[CreditDefinition]]:
 
 def _are_plain(quotas: Sequence[CreditDefinition], prices: Collection[int]) -> bool:
     first = quotas[0]
-    plain = CreditDefinition(default_amount=first.default_amount, renew_on_billing=first.renew_on_billing).terms()
+    plain = CreditDefinition(
+        default_amount=first.default_amount, renew_on_billing=first.renew_on_billing, per_seat=first.per_seat
+    ).terms()
     are_alike = all(
         quota.terms() | {"refill_amount": None} == plain
         and quota.renewal_amount == quota.default_amount

@@ -5,7 +5,7 @@ from django.db.models import Prefetch, prefetch_related_objects
 from credits.models import ApplicationType, CreditDefinition, Scope
 from credits.services.refill import refill_clock
 from plans.cards import Card, OfferedPlan, Quota, card_of, offered_plan
-from plans.models import Merchant, Metric, Plan, PlanFeature, Price, PricingTable
+from plans.models import ComponentKind, Merchant, Metric, Plan, PlanFeature, Price, PricingTable
 from plans.periods import Clock, shortest
 from plans.services.pricing_tables import offer_of
 
@@ -75,9 +75,17 @@ def _quotas_with(plan: Plan, price: Price | None) -> dict[int, list[Quota]]:
                     later_units=definition.renewal_amount,
                     renews=definition.renews,
                     clock=_renewal_clock(definition, price) if definition.renews else None,
+                    per=_unit_in_advance(price) if definition.per_seat else "",
                 )
             )
     return quotas
+
+
+def _unit_in_advance(price: Price | None) -> str:
+    """What a unit that is paid in advance is called."""
+    components = list(price.components.all()) if price is not None else []
+    labels = (part.unit_label for part in components if part.kind == ComponentKind.PER_UNIT)
+    return next(labels, "") or "seat"
 
 
 def _renewal_clock(definition: CreditDefinition, price: Price | None) -> Clock | None:

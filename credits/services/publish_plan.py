@@ -38,12 +38,13 @@ class SwitchTerms:
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaTerms:
-    """Units that come with the plan. `renews` gives them anew each period, else they come once; `shown_on_invoices`
-    prints what they saved as lines of their own."""
+    """Units that come with the plan. `renews` gives them anew each period, else they come once; with `per_seat` each
+    unit that is paid in advance brings as many; `shown_on_invoices` prints what they saved as lines of their own."""
 
     units: Decimal
     renews: bool = True
     shown_on_invoices: bool = False
+    per_seat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +285,7 @@ def _publish_quota(
         "plan": plan,
         "feature": feature,
         "renew_on_billing": quota.renews,
+        "per_seat": quota.per_seat,
         "billing_visible": quota.shown_on_invoices,
         "billing_description": like.billing_description if like else words,
     }

@@ -218,6 +218,7 @@ def _quota(quotas: list[CreditDefinition]) -> dict[str, Any]:
     return {
         "included_units": plain_number(quotas[0].default_amount),
         "renews": quotas[0].renew_on_billing,
+        "per_seat": quotas[0].per_seat,
         "shown_on_invoices": quotas[0].billing_visible,
     }
 

@@ -19,6 +19,9 @@ def offered_terms(form: Any, lines: Any) -> dict[str, Any]:
     amounts = (terms["monthly_fee"], terms["yearly_fee"], seats.monthly_amount_cents, seats.yearly_amount_cents)
     if amounts == (None,) * 4 and not any(line.is_priced for line in usage):
         raise InvalidInput.at("monthly_fee", "say what the plan costs; 0 makes it free.")
+    per_seat = [line.name for line in usage if line.quota is not None and line.quota.per_seat]
+    if per_seat and amounts[2:] == (None, None):
+        raise InvalidInput.at("monthly_seat_fee", f"say what a seat costs: {per_seat[0]} come with each seat.")
     return {
         "name": terms["name"],
         "description": terms["description"],
@@ -64,5 +67,10 @@ def usage_terms(line: dict[str, Any]) -> UsageTerms:
         overage=line["overage"],
         quota=None
         if included is None
-        else QuotaTerms(units=included, renews=line["renews"], shown_on_invoices=line["shown_on_invoices"]),
+        else QuotaTerms(
+            units=included,
+            renews=line["renews"],
+            shown_on_invoices=line["shown_on_invoices"],
+            per_seat=line["per_seat"],
+        ),
     )

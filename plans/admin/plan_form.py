@@ -59,7 +59,12 @@ class PlanForm(SeatsForm):
     further_in = "Price"
     # Of the plan that the form makes a version of: its other versions may have its name.
     stable_plan_id = ""
-    field_of_path = {"currency": "currency", "name": "name", "monthly_fee": "monthly_fee"}
+    field_of_path = {
+        "currency": "currency",
+        "name": "name",
+        "monthly_fee": "monthly_fee",
+        "monthly_seat_fee": "monthly_seat_fee",
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -125,6 +130,11 @@ class UsageForm(UsagePriceForm):
     renews = forms.BooleanField(
         label="Renew each period", required=False, initial=True, help_text="Not ticked: they come once."
     )
+    per_seat = forms.BooleanField(
+        label="Included units are for each seat",
+        required=False,
+        help_text="Times the seats that are paid in advance; all members share them. Needs a price per seat.",
+    )
     shown_on_invoices = forms.BooleanField(
         label="Show on invoices",
         required=False,
@@ -142,7 +152,7 @@ class UsageForm(UsagePriceForm):
         ("Counted", ["event_name", "feature_name"]),
         ("Charged", ["unit_label", "unit_cost_cents"]),
         ("Included", ["included_units", "renews", "shown_on_invoices"]),
-        ("Beyond", ["overage"]),
+        ("Beyond", ["overage", "per_seat"]),
     ]
 
     def slug(self, event_name: str) -> str:
@@ -168,6 +178,7 @@ class UsageForm(UsagePriceForm):
         self.check_model(cleaned)
         if cleaned.get("fixed_cost_cents") and cleaned.get("included_units"):
             self.add_error("included_units", "Leave this empty: units cannot be included where each event has a fee.")
+        self._check_per_seat(cleaned)
         feature = find_feature(cleaned["slug"]) if "event_name" in cleaned else None
         if feature is not None and cleaned.get("feature_name") not in ("", None, feature.display_name):
             self.add_error(
@@ -175,6 +186,15 @@ class UsageForm(UsagePriceForm):
                 f"This feature is called {feature.display_name} already. Leave this empty, or rename it on its page.",
             )
         return cleaned
+
+    def _check_per_seat(self, cleaned: dict[str, Any]) -> None:
+        """Refuse units per seat where there are none, or where nobody would count the seats again."""
+        if not cleaned.get("per_seat"):
+            return
+        if cleaned.get("included_units") is None and "included_units" not in self.errors:
+            self.add_error("included_units", "Say how many units come with each seat.")
+        if not cleaned.get("renews"):
+            self.add_error("per_seat", "Tick “Renew each period” too: the seats are counted when a period begins.")
 
     def clean_included_units(self) -> Decimal | None:
         """Nothing included is said by leaving the field empty."""

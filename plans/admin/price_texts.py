@@ -97,7 +97,8 @@ def quotas_text(quotas: list[CreditDefinition]) -> str:
 
 
 def quota_amount(quota: CreditDefinition) -> str:
-    """What is granted first: units, or money in its currency."""
+    """What is granted first: units, or money in its currency; of some for each seat."""
+    amount = grouped_number(quota.default_amount)
     if quota.metric_id is None:
-        return money_text(quota.default_amount, quota.currency)
-    return grouped_number(quota.default_amount)
+        amount = money_text(quota.default_amount, quota.currency)
+    return f"{amount} per seat" if quota.per_seat else amount

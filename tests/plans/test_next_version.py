@@ -98,6 +98,9 @@ def sold(plan):
         lambda: make_plan(calls(quota=QUOTA), yearly_amount_cents=29_000),
         lambda: make_plan(calls(), monthly_amount_cents=0),
         lambda: make_plan(
+            calls(quota=QuotaTerms(units=Decimal(1_000), per_seat=True)), seats=SeatTerms(monthly_amount_cents=1_000)
+        ),
+        lambda: make_plan(
             features=[SwitchTerms(slug="sso", name="SSO")],
             seats=SeatTerms(monthly_amount_cents=1_000, yearly_amount_cents=9_999, minimum_quantity=3,
                             unit_label="user"),

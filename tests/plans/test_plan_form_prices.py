@@ -77,6 +77,42 @@ def test_seats_stand_in_each_price(operator):
     assert monthly.label == "Seats"
 
 
+def test_units_may_come_with_each_seat(operator):
+    operator.post(ADD, typed(usage(per_seat="on"), monthly_seat_fee="10"))
+
+    plan = Plan.objects.get()
+    quota = plan.credit_definitions.get()
+    assert (quota.default_amount, quota.per_seat, quota.renew_on_billing) == (10_000, True, True)
+    page = operator.get(f"/admin/plans/plan/{plan.pk}/change/").content.decode()
+    assert "10,000 per seat included, then $0.05 per call" in page
+    definition = operator.get(f"/admin/credits/creditdefinition/{quota.pk}/change/").content.decode()
+    assert "each period, for each seat" in definition
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [(usage(per_seat="on", renews=""), "per_seat"), (usage(per_seat="on", included_units=""), "included_units")],
+)
+def test_units_of_seats_that_would_not_be_counted_are_refused(operator, line, field):
+    before = rows()
+
+    answer = operator.post(ADD, typed(line, monthly_seat_fee="10"))
+
+    assert [list(errors) for errors in answer.context["lines"].errors] == [[field]]
+    assert rows() == before
+
+
+def test_units_per_seat_need_a_price_per_seat(operator):
+    before = rows()
+
+    answer = operator.post(ADD, typed(usage(per_seat="on")))
+
+    assert answer.context["form"].errors == {
+        "monthly_seat_fee": ["Say what a seat costs: Api calls come with each seat."]
+    }
+    assert rows() == before
+
+
 def test_seats_may_be_all_that_is_paid(operator):
     operator.post(ADD, typed(monthly_fee="", monthly_seat_fee="10"))
 
