@@ -9,7 +9,7 @@ from plans.models import Subscription, SubscriptionFeature, SubscriptionPeriod
 from plans.refusals import InvalidInput
 from plans.services.subscriptions import AlreadySubscribed, MetricAlreadyPriced, current_periods
 from tests.factories import CustomerFactory, PlanFactory, PriceFactory, UsageComponentFactory
-from tests.pro_plan import bills, make_pro_plan, remaining
+from tests.pro_plan import bills, make_pro_plan, remaining, sweep, use
 
 AT = datetime(2026, 1, 31, 14, 46, tzinfo=UTC)
 
@@ -117,6 +117,21 @@ def test_a_start_in_the_past_stores_every_period_since_and_bills_the_first_fee()
         "2025-10-31", "2025-11-30", "2025-12-31", "2026-01-31", "2026-02-28",
     ]  # fmt: skip
     assert bills(customer) == [("issued", 2900, [("fixed", 1, 2900)])]
+
+
+def test_a_start_in_the_past_leaves_ended_periods_of_usage_to_the_next_sweep():
+    pro, customer = make_pro_plan(base_cents=None, quota=None), CustomerFactory()
+    use(customer, pro.metric, 100, AT - timedelta(days=80))
+
+    subscribe(at=AT, customer=customer, plan=pro.plan, started_at=AT - timedelta(days=92))
+    assert bills(customer) == []
+
+    # What was sent meanwhile is on the same invoice.
+    use(customer, pro.metric, 20, AT - timedelta(days=79), key="sent after it")
+    sweep(AT)
+    assert bills(customer)[0] == ("issued", 600, [("usage", 120, 600)])
+    # Nothing was used in December and January.
+    assert [status for status, *_ in bills(customer)[1:]] == ["skipped", "skipped"]
 
 
 def test_the_current_period_is_that_of_the_shortest_clock():

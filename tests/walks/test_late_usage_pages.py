@@ -4,11 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from billing.jobs import look_for_late_usage
+from billing.services.cancel import cancel_now
+from billing.services.subscribe import subscribe
 from credits.models import UsageDifference
+from metering.services.record_events import record_events
+from plans.models import SubscriptionPeriod
+from tests.factories import CustomerFactory
+from tests.pro_plan import event, make_pro_plan, sweep, use
 from tests.walks.test_late_usage import JULY, JULY_6, JUNE, JUNE_10, MAY, Story
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +80,58 @@ class TestApi:
         assert self.get(api, customerId="cus_nobody").status == 404
 
 
+class TestAfterACancel:
+    @pytest.fixture
+    def ada(self):
+        """1,000 calls (50.00) on the final invoice of a subscription that has ended, and 300 fewer since."""
+        pro, customer = make_pro_plan(base_cents=None, quota=None), CustomerFactory(invoice_prefix="ADA")
+        subscription = subscribe(at=MAY, customer=customer, plan=pro.plan)
+        use(customer, pro.metric, 1_000, MAY + HOUR)
+        cancel_now(subscription=subscription, at=JUNE)
+        sweep(JUNE + HOUR)
+        return customer, pro.metric
+
+    def get(self, api, customer, at):
+        with time_machine.travel(at, tick=False):
+            (found,) = api.get("/v1/late-usage", {"customerId": customer.public_id}).body["lateUsage"]
+        return found["status"], found["netCents"]
+
+    def test_the_api_says_that_no_next_invoice_comes(self, api, ada):
+        customer, metric = ada
+        use(customer, metric, 300, MAY + HOUR, key="late")
+        assert self.get(api, customer, JUNE_10) == ("own_invoice", 1_500)
+
+        use(customer, metric, -700, MAY + HOUR, key="fewer")
+        assert self.get(api, customer, JUNE_10) == ("credit", -2_000)
+
+        look_for_late_usage(JULY_6)
+        assert self.get(api, customer, NOW) == ("billed", -2_000)
+
+    @pytest.mark.parametrize(
+        ("units", "asked", "done"),
+        [
+            (300, "Billed by an invoice of its own, at once.",
+             "1 of 1 of subscriptions that have ended have invoices of their own now."),
+            (-300, "Billed as a credit note or as credit, at once.",
+             "1 of 1 of subscriptions that have ended are credited."),
+        ],
+    )  # fmt: skip
+    def test_the_operator_is_told_how_it_is_billed(self, operator, ada, units, asked, done):
+        customer, metric = ada
+        look_for_late_usage(JULY_6)
+        sent = event(metric.event_name, units, MAY + HOUR, "late", customer=customer.public_id)
+        record_events(events=[sent], at=JULY_6 + HOUR)
+        chosen = {"action": "bill", "_selected_action": [SubscriptionPeriod.objects.get(settled_net_cents=5_000).pk]}
+
+        with time_machine.travel(NOW, tick=False):
+            question = operator.post(PAGE, chosen).content.decode()
+            answer = operator.post(PAGE, chosen | {"confirmed": "yes"}, follow=True).content.decode()
+
+        assert asked in question and "next invoice" not in question
+        assert done in answer and "will be on the next invoices" not in answer
+        assert LogEntry.objects.get().get_change_message().startswith("Late usage billed ")
+
+
 class TestOperatorsPage:
     def test_lists_what_waits_for_a_decision(self, operator, acme):
         page = operator.get(PAGE).content.decode()
@@ -88,6 +147,7 @@ class TestOperatorsPage:
             page = operator.post(PAGE, chosen).content.decode()
 
         assert "<strong>+$2.00</strong>" in page and "Together +$2.00." in page
+        assert "Billed with the next invoice of its subscription." in page
         assert UsageDifference.objects.count() == 1
 
     def test_bills_with_the_next_invoice(self, operator, acme):
