@@ -11,6 +11,7 @@ from django.utils import timezone
 from config.keys import create_api_key
 from plans.exact_json import decode, encode
 from tests.database import delete_rows
+from tests.stripe_requests import requests_to_stripe_are_right, stripe_complaints, wrong_requests  # noqa: F401
 
 # Few tests, and long ones.
 LONG_FOLDERS = {"walks", "browser", "races"}

@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from billing.sandbox.server import serve
+from billing.sandbox.server import AlreadyServed, serve
 
 
 def main() -> None:
@@ -17,7 +17,10 @@ def main() -> None:
     parser.add_argument("--verbose", action="store_true", help="log every request")
     options = parser.parse_args()
     logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO)
-    serve(port=options.port, state_path=options.state)
+    try:
+        serve(port=options.port, state_path=options.state)
+    except (AlreadyServed, OSError) as error:
+        parser.exit(1, f"{error}\n")
 
 
 if __name__ == "__main__":

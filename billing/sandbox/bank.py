@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlencode
 from billing.sandbox import control
 from billing.sandbox.errors import Refusal, missing_object
 from billing.sandbox.messages import Request, Response
-from billing.sandbox.pages import HTML, answered_page, authentication_page
+from billing.sandbox.pages import BANK_HTML, answered_page, authentication_page
 from billing.sandbox.sandbox import Sandbox
 from billing.sandbox.store import JsonObject
 
@@ -25,7 +25,7 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
     if intent["status"] != "requires_action":
         return _lead_back(sandbox, intent)
     if request.method != "POST":
-        return Response(200, authentication_page(intent), HTML)
+        return Response(200, authentication_page(intent), BANK_HTML)
     with suppress(Refusal):  # the other half of a double click was faster
         sandbox.authenticate(intent_id, approve=form.get("answer") == ["approve"])
     return _lead_back(sandbox, sandbox.store.find(intent_id) or intent)
@@ -34,7 +34,7 @@ def answer(sandbox: Sandbox, request: Request) -> Response:
 def _lead_back(sandbox: Sandbox, intent: JsonObject) -> Response:
     way_back = sandbox.store.hidden(intent["id"]).get("return_url")
     if not way_back:
-        return Response(200, answered_page(intent["status"]), HTML)
+        return Response(200, answered_page(intent["status"]), BANK_HTML)
     kind, outcome = intent["object"], "succeeded" if intent["status"] in APPROVED else "failed"
     query = urlencode(
         {kind: intent["id"], f"{kind}_client_secret": intent["client_secret"], "redirect_status": outcome}

@@ -4,6 +4,9 @@ import threading
 import time
 from datetime import UTC, datetime
 
+LATEST = 253_370_764_800
+"""The first second of the year 9999, in UTC."""
+
 
 def real_seconds() -> int:
     """Return the machine's time in whole seconds since 1970-01-01 UTC."""
@@ -30,7 +33,7 @@ class Clock:
     def set(self, moment: datetime | int | None) -> None:
         """Stop the clock at `moment` (aware datetime or seconds), or let real time run again with None.
 
-        Raises ValueError for a moment without a time zone, and for one before the moment at which the clock stands.
+        Raises ValueError for a moment without a time zone, before the moment at which the clock stands, or too far off.
         """
         with self._lock:
             self._frozen_at = None if moment is None else self._forward(moment)
@@ -41,6 +44,8 @@ class Clock:
 
     def _forward(self, moment: datetime | int) -> int:
         second = _second_of(moment)
+        if not 0 <= second < LATEST:
+            raise ValueError("The clock knows the years 1970 to 9998.")
         if self._frozen_at is not None and second < self._frozen_at:
             raise ValueError("The clock stands at a later moment and only goes forward.")
         return second

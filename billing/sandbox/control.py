@@ -1,4 +1,4 @@
-"""What `/_sandbox/…` does: the clock, the faults, the cardholder's answer, the counts. No part of Stripe's API."""
+"""What `/_sandbox/…` does: the clock, the faults, what cardholders and banks decide. No part of Stripe's API."""
 
 import json
 from datetime import UTC, datetime
@@ -67,6 +67,15 @@ def _authenticate(sandbox: Sandbox, given: JsonObject) -> JsonObject:
     return sandbox.authenticate(given["intent"], approve=given["approve"] is True)
 
 
+def _settle_refunds(sandbox: Sandbox, given: JsonObject) -> JsonObject:
+    return {"refunds": sandbox.settle_refunds()}
+
+
+def _close_dispute(sandbox: Sandbox, given: JsonObject) -> JsonObject:
+    """Decide `dispute` for the bank: `won` true gives the money back."""
+    return sandbox.close_dispute(given["dispute"], won=given["won"] is True)
+
+
 ACTIONS = {
     ("GET", "health"): _health,
     ("GET", "state"): _state,
@@ -74,4 +83,6 @@ ACTIONS = {
     ("POST", "faults"): _order_faults,
     ("DELETE", "faults"): _clear_faults,
     ("POST", "authenticate"): _authenticate,
+    ("POST", "refunds"): _settle_refunds,
+    ("POST", "disputes"): _close_dispute,
 }

@@ -35,6 +35,13 @@ class Refusal(Exception):
         return {"error": {key: value for key, value in error.items() if value is not None}}
 
 
+class Complaint(Refusal):
+    """A request that has no business here: its parameters are none of the API's, or none that the sandbox imitates.
+
+    Other refusals are answers to a well-formed request; this one is the bug of whoever sent it.
+    """
+
+
 class CardRefusal(Refusal):
     """A payment that the card's bank refused (402); the attempt and its events stay recorded."""
 
@@ -52,9 +59,9 @@ def missing_object(noun: str, object_id: str, *, param: str, in_path: bool = Fal
     return Refusal(message, status=404 if in_path else 400, code="resource_missing", param=param)
 
 
-def not_in_the_sandbox(name: str) -> Refusal:
+def not_in_the_sandbox(name: str) -> Complaint:
     """Return the refusal for a valid Stripe parameter (or value) which this sandbox does not imitate."""
-    return Refusal(
+    return Complaint(
         f"Candela's sandbox does not imitate `{name}`. Stripe knows it; test it with a Stripe test key.",
         code="sandbox_unsupported",
         param=name,

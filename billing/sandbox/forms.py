@@ -4,7 +4,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
-from billing.sandbox.errors import Refusal
+from billing.sandbox.errors import Complaint
 
 MAX_DEPTH = 10
 
@@ -25,7 +25,7 @@ def _steps(name: str) -> list[str]:
     match = re.fullmatch(r"([^\[\]]+)((?:\[[^\[\]]*\])*)", name)
     steps = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])] if match else []
     if not steps or len(steps) > MAX_DEPTH:
-        raise Refusal(f"Invalid parameter name: {name}", param=name)
+        raise Complaint(f"Invalid parameter name: {name}", param=name)
     return steps
 
 
@@ -34,5 +34,5 @@ def _put(parameters: dict[str, Any], steps: list[str], value: str, name: str) ->
     for step in steps[:-1]:
         place = place.setdefault(step or str(len(place)), {})
         if not isinstance(place, dict):
-            raise Refusal(f"Invalid parameter: {name} has both a value and parts.", param=name)
+            raise Complaint(f"Invalid parameter: {name} has both a value and parts.", param=name)
     place[steps[-1] or str(len(place))] = value

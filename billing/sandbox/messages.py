@@ -23,11 +23,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What the caller gets: an HTTP status, JSON text, headers."""
+    """What the caller gets: an HTTP status, JSON text, headers.
+
+    `is_complaint`: the caller has a bug, for the request is none that Stripe has or the sandbox knows.
+    """
 
     status: int
     body: str
     headers: dict[str, str] = field(default_factory=dict)
+    is_complaint: bool = False
 
 
 def as_json(body: JsonObject) -> str:

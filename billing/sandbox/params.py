@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from stripe import RequestOptions
 from typing_extensions import get_type_hints, is_typeddict
 
-from billing.sandbox.errors import Refusal
+from billing.sandbox.errors import Complaint
 
 Shape = type[Any]
 
@@ -29,7 +29,7 @@ def check(
     """Return the decoded parameters with their types (int, bool, list, dict, str; decimals stay text).
 
     `also` names text parameters that a browser may send beside the type's own, `nested` objects that it sends in a
-    shape of their own. Raises Refusal (400) for a parameter that is unknown, missing, empty where that means nothing,
+    shape of their own. Raises Complaint (400) for a parameter that is unknown, missing, empty where that means nothing,
     wrongly typed, or outside its enumeration.
     """
     extra: dict[str, Any] = {name: str(given[name]) for name in also if name in given and name not in _hints(shape)}
@@ -49,17 +49,17 @@ def _hints(shape: Shape) -> dict[str, Any]:
 
 def _object(given: Any, shape: Shape, name: str) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise Refusal("Invalid object", param=name)
+        raise Complaint("Invalid object", param=name)
     hints = _hints(shape)
     unknown = [_inside(name, key) for key in given if key not in hints]
     if unknown:
         plural = "s" if len(unknown) > 1 else ""
         message = f"Received unknown parameter{plural}: {', '.join(unknown)}"
-        raise Refusal(message, code="parameter_unknown", param=unknown[0])
+        raise Complaint(message, code="parameter_unknown", param=unknown[0])
     for key in hints:
         if key in shape.__required_keys__ and key not in given:
             missing = _inside(name, key)
-            raise Refusal(f"Missing required param: {missing}.", code="parameter_missing", param=missing)
+            raise Complaint(f"Missing required param: {missing}.", code="parameter_missing", param=missing)
     return {key: _value(value, hints[key], _inside(name, key)) for key, value in given.items()}
 
 
@@ -104,7 +104,7 @@ def _may_hold(member: Any, given: Any) -> bool:
 def _reads_as(text: str, kind: type[Any]) -> bool:
     try:
         _scalar(text, kind, "")
-    except Refusal:
+    except Complaint:
         return False
     return True
 
@@ -115,25 +115,25 @@ def _word(given: Any, words: tuple[str, ...], name: str) -> str:
     raise _not_among(given, list(words), name)
 
 
-def _not_among(given: Any, words: list[str], name: str) -> Refusal:
+def _not_among(given: Any, words: list[str], name: str) -> Complaint:
     choices = f"{', '.join(words[:-1])}, or {words[-1]}" if len(words) > 1 else words[0]
-    return Refusal(f"Invalid {name}: must be one of {choices}", param=name)
+    return Complaint(f"Invalid {name}: must be one of {choices}", param=name)
 
 
-def _wrong_kind(given: Any, name: str) -> Refusal:
-    return Refusal("Invalid object" if isinstance(given, str) else "Invalid string: a nested value", param=name)
+def _wrong_kind(given: Any, name: str) -> Complaint:
+    return Complaint("Invalid object" if isinstance(given, str) else "Invalid string: a nested value", param=name)
 
 
 def _array(given: Any, member: Any, name: str) -> list[Any]:
     if not isinstance(given, dict) or not all(key.isdigit() for key in given):
-        raise Refusal("Invalid array", param=name)
+        raise Complaint("Invalid array", param=name)
     ordered = sorted(given.items(), key=lambda entry: int(entry[0]))
     return [_value(value, member, _inside(name, key)) for key, value in ordered]
 
 
 def _mapping(given: Any, name: str) -> list[tuple[str, Any]]:
     if not isinstance(given, dict):
-        raise Refusal("Invalid object", param=name)
+        raise Complaint("Invalid object", param=name)
     return list(given.items())
 
 
@@ -153,13 +153,13 @@ def _scalar(given: Any, kind: Any, name: str) -> Any:
 
 def _integer(text: str, name: str) -> int:
     if not re.fullmatch(r"[+-]?\d{1,18}", text):
-        raise Refusal(f"Invalid integer: {text}", code="parameter_invalid_integer", param=name)
+        raise Complaint(f"Invalid integer: {text}", code="parameter_invalid_integer", param=name)
     return int(text)
 
 
 def _boolean(text: str, name: str) -> bool:
     if text not in ("true", "false"):
-        raise Refusal(f"Invalid boolean: {text}", param=name)
+        raise Complaint(f"Invalid boolean: {text}", param=name)
     return text == "true"
 
 
@@ -169,13 +169,13 @@ def _decimal(text: str, name: str) -> str:
     except InvalidOperation:
         finite = False
     if not finite:
-        raise Refusal(f"Invalid decimal: {text}", param=name)
+        raise Complaint(f"Invalid decimal: {text}", param=name)
     return text
 
 
-def _empty(name: str) -> Refusal:
+def _empty(name: str) -> Complaint:
     message = (
         f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; however"
         f" '{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value."
     )
-    return Refusal(message, code="parameter_invalid_empty", param=name)
+    return Complaint(message, code="parameter_invalid_empty", param=name)

@@ -6,9 +6,13 @@ from billing.sandbox.expansion import Includable
 from billing.sandbox.objects import (
     accounts,
     attached_payments,
+    balance_transactions,
     captures,
     charges,
+    credit_notes,
+    customer_balance,
     customers,
+    disputes,
     events,
     invoice_items,
     invoice_payments,
@@ -16,6 +20,7 @@ from billing.sandbox.objects import (
     invoices,
     payment_intents,
     payment_methods,
+    refunds,
     setup_intents,
     webhook_endpoints,
 )
@@ -24,9 +29,13 @@ from billing.sandbox.routes import Route, unknown_url
 KINDS = (
     accounts,
     attached_payments,
+    balance_transactions,
     captures,
     charges,
+    credit_notes,
+    customer_balance,
     customers,
+    disputes,
     events,
     invoice_items,
     invoice_payments,
@@ -34,6 +43,7 @@ KINDS = (
     invoices,
     payment_intents,
     payment_methods,
+    refunds,
     setup_intents,
     webhook_endpoints,
 )
@@ -41,14 +51,14 @@ KINDS = (
 ROUTES: tuple[Route, ...] = tuple(route for kind in KINDS for route in kind.ROUTES)
 
 INCLUDABLES: Mapping[tuple[str, str], Includable] = {
-    **charges.INCLUDABLES,
     **customers.INCLUDABLES,
     **invoice_payments.INCLUDABLES,
+    **refunds.INCLUDABLES,
 }
 
 
 def find_route(method: str, path: str) -> tuple[Route, dict[str, str]]:
-    """Return the route for the request and the variable parts of its path. Raises Refusal (404) without one."""
+    """Return the route for the request and the variable parts of its path. Raises Complaint (404) without one."""
     for route in ROUTES:
         parts = route.match(method, path)
         if parts is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from billing.sandbox.errors import Refusal, missing_object, not_in_the_sandbox
+from billing.sandbox.errors import Complaint, missing_object, not_in_the_sandbox
 from billing.sandbox.faults import FaultPlan
 from billing.sandbox.store import JsonObject, Store
 
@@ -84,7 +84,7 @@ class Route:
         return found.groupdict() if found else None
 
     def require_support(self, params: JsonObject, *, from_browser: bool) -> None:
-        """Raise Refusal for a valid parameter that the sandbox does not imitate."""
+        """Raise Complaint for a valid parameter that the sandbox does not imitate."""
         imitated = {"expand", *self.supports}
         if from_browser:
             imitated.update(self.browser_params, self.browser_types)
@@ -93,7 +93,7 @@ class Route:
                 raise not_in_the_sandbox(name)
 
 
-def unknown_url(method: str, path: str) -> Refusal:
+def unknown_url(method: str, path: str) -> Complaint:
     """Return the refusal for a path that no route has."""
     message = f"Unrecognized request URL ({method}: {path}). Candela's sandbox imitates only part of Stripe's API."
-    return Refusal(message, status=404)
+    return Complaint(message, status=404)

@@ -1,25 +1,30 @@
 """The sandbox itself: takes a request, gives Stripe's answer, remembers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
+from typing import TypeVar
 
 from billing.sandbox import idempotency
 from billing.sandbox.browser_view import for_browser
 from billing.sandbox.clock import Clock
-from billing.sandbox.errors import API_VERSION, CardRefusal, ConnectionDropped, Refusal
+from billing.sandbox.errors import API_VERSION, CardRefusal, Complaint, ConnectionDropped, Refusal
 from billing.sandbox.expansion import Expander
 from billing.sandbox.faults import FaultKind, FaultPlan, refusal_for
 from billing.sandbox.forms import decode
 from billing.sandbox.ids import new_id
 from billing.sandbox.keys import Caller, identify, secret_key_required
 from billing.sandbox.messages import Request, Response, as_json
-from billing.sandbox.objects import authentication
+from billing.sandbox.objects import authentication, disputes, refunds
 from billing.sandbox.objects.accounts import acting_account, the_account
 from billing.sandbox.params import check
 from billing.sandbox.registry import INCLUDABLES, find_route
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject, Store
+from billing.sandbox.watching import show
 from billing.sandbox.webhooks import OPEN, RETRY_AFTER_SECONDS, Courier, Send, post
+
+Happened = TypeVar("Happened")
 
 
 class Sandbox:
@@ -68,6 +73,7 @@ class Sandbox:
         finally:
             if self.after_request:
                 self.after_request()
+        show(request, response)
         headers = {
             "Content-Type": "application/json",
             "Request-Id": request_id,
@@ -91,11 +97,23 @@ class Sandbox:
 
     def authenticate(self, intent_id: str, *, approve: bool) -> JsonObject:
         """Answer the bank's question for the cardholder; return the intent. Raises Refusal when nobody asked."""
+        return self._from_outside(lambda call: authentication.answer(call, intent_id, approve=approve))
+
+    def settle_refunds(self) -> list[JsonObject]:
+        """Let the banks finish the refunds whose test card says that they end later; return them as they are then."""
+        return self._from_outside(refunds.settle_all)
+
+    def close_dispute(self, dispute_id: str, *, won: bool) -> JsonObject:
+        """Let the bank decide a dispute for the merchant (won) or the cardholder. Raises Refusal (404, 400)."""
+        return self._from_outside(lambda call: disputes.close(call, disputes.require(call, dispute_id), won=won))
+
+    def _from_outside(self, happens: Callable[[Call], Happened]) -> Happened:
+        """Let something happen that no request of the caller's causes, and have its webhooks delivered."""
         with self.store.transaction():
-            intent = authentication.answer(self._call(None), intent_id, approve=approve)
+            result = happens(self._call(None))
         if self.after_request:
             self.after_request()
-        return intent
+        return result
 
     def state(self) -> JsonObject:
         """Return counts of what there is, the clock, and the faults still to come."""
@@ -154,7 +172,7 @@ class Sandbox:
                 except CardRefusal as declined:
                     return _answered(declined.status, declined.body(), call)
         except Refusal as refusal:
-            return _answered(refusal.status, refusal.body(), call)
+            return replace(_answered(refusal.status, refusal.body(), call), is_complaint=_complains(refusal))
         return _answered(200, body, call)
 
     def _call(self, request_id: str | None, *, account: str = "", caller: Caller | None = None) -> Call:
@@ -194,7 +212,11 @@ def _answered(status: int, body: JsonObject, call: Call) -> Response:
 
 
 def _refused(refusal: Refusal) -> Response:
-    return Response(refusal.status, as_json(refusal.body()))
+    return Response(refusal.status, as_json(refusal.body()), is_complaint=_complains(refusal))
+
+
+def _complains(refusal: Refusal) -> bool:
+    return isinstance(refusal, Complaint)
 
 
 def _clock_of(store: Store) -> Clock:

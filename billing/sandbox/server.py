@@ -1,10 +1,12 @@
 """The sandbox behind HTTP, on this machine only."""
 
+import fcntl
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 from urllib.parse import urlsplit
@@ -13,7 +15,9 @@ from billing.sandbox import bank
 from billing.sandbox.control import PREFIX, control
 from billing.sandbox.errors import ConnectionDropped, Refusal
 from billing.sandbox.messages import Request, Response, as_json
-from billing.sandbox.pages import HTML, card_form_script, overview
+from billing.sandbox.overview import ACTIONS, overview
+from billing.sandbox.overview_actions import press
+from billing.sandbox.pages import HTML, card_form_script, style_sheet
 from billing.sandbox.registry import ROUTES
 from billing.sandbox.sandbox import Sandbox
 from billing.sandbox.store import JsonObject
@@ -24,6 +28,11 @@ logger = logging.getLogger(__name__)
 LOCAL_NAMES = ("127.0.0.1", "localhost")
 LARGEST_BODY = 1_000_000
 STOPS_WITHIN_SECONDS = 0.05
+STYLE = {
+    "Content-Type": "text/css; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+}
 SCRIPT = {
     "Content-Type": "text/javascript; charset=utf-8",
     "Access-Control-Allow-Origin": "*",
@@ -139,6 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
             return Response(200, overview(sandbox), HTML)
         if request.path == "/stripe.js" and request.method == "GET":
             return Response(200, card_form_script(), SCRIPT)
+        if request.path == "/sandbox.css" and request.method == "GET":
+            return Response(200, style_sheet(), STYLE)
+        if request.path.startswith(ACTIONS):
+            return press(sandbox, request)
         if request.path.startswith(bank.PREFIX):
             return bank.answer(sandbox, request)
         if request.path.startswith(PREFIX):
@@ -186,9 +199,27 @@ def _is_browser_call(request: Request) -> bool:
     return (request.header("Authorization") or "").removeprefix("Bearer ").startswith("pk_test_")
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+def _say(url: str) -> None:
+    sys.stdout.write(f"Candela's sandbox (not Stripe) is at {url}\n")
     sys.stdout.flush()
+
+
+class AlreadyServed(Exception):
+    """Another sandbox keeps its state in the same file."""
+
+
+@contextmanager
+def _alone_with(state_path: str) -> Iterator[None]:
+    """Keep other sandboxes from the file for as long as the block runs; the kernel frees it if the process dies."""
+    if state_path == ":memory:":
+        yield
+        return
+    with open(f"{state_path}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyServed(f"Another sandbox keeps its state in {state_path}: stop it first.") from None
+        yield
 
 
 def serve(
@@ -198,16 +229,23 @@ def serve(
     *,
     announce: Callable[[str], None] = _say,
 ) -> None:
-    """Serve a sandbox with its state in `state_path` until SIGTERM or SIGINT; then stop cleanly."""
+    """Serve a sandbox with its state in `state_path` until SIGTERM or SIGINT; then stop cleanly.
+
+    `announce` is given the address once the sandbox answers there. Raises AlreadyServed while another one serves that
+    state, OSError when the port is taken.
+    """
     stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    sandbox = Sandbox(state_path)
-    with SandboxServer(sandbox, host=host, port=port) as server:
-        announce(f"Candela's sandbox (not Stripe) is at {server.url}")
-        stopping.wait()
-    sandbox.close()
+    with _alone_with(state_path):
+        sandbox = Sandbox(state_path)
+        try:
+            with SandboxServer(sandbox, host=host, port=port) as server:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, stop)
+                announce(server.url)
+                stopping.wait()
+        finally:
+            sandbox.close()

@@ -165,6 +165,11 @@ class Store:
         merged = {**self.hidden(object_id), **facts}
         self.run("REPLACE INTO hidden_facts (id, body) VALUES (?, ?)", (object_id, json.dumps(merged)))
 
+    def forget(self, object_id: str, name: str) -> None:
+        """Drop one hidden fact about an object."""
+        facts = {key: value for key, value in self.hidden(object_id).items() if key != name}
+        self.run("REPLACE INTO hidden_facts (id, body) VALUES (?, ?)", (object_id, json.dumps(facts)))
+
     def hidden(self, object_id: str) -> JsonObject:
         """Return the hidden facts about an object, empty when there are none."""
         rows = self.run("SELECT body FROM hidden_facts WHERE id = ?", (object_id,))

@@ -58,6 +58,30 @@ class Delivery:
     attempts: int
 
 
+@dataclass(frozen=True)
+class Sending:
+    """How far one event has got on its way to one endpoint; `state` is in words."""
+
+    event_id: str
+    event_type: str
+    url: str
+    state: str
+    attempts: int
+    last_answer: str
+
+
+def sendings(store: Store, *, limit: int) -> list[Sending]:
+    """Return the latest webhooks, newest first."""
+    rows = store.run("SELECT * FROM deliveries ORDER BY id DESC LIMIT ?", (limit,))
+    made = []
+    for row in rows:
+        event, endpoint = store.find(row["event"]) or {}, store.find(row["endpoint"]) or {}
+        state = "arrived" if row["delivered_at"] else "given up" if row["abandoned_at"] else "on its way"
+        url, answer = endpoint.get("url", "an endpoint that is gone"), row["last_answer"] or ""
+        made.append(Sending(row["event"], event.get("type", ""), url, state, row["attempts"], answer))
+    return made
+
+
 class Courier:
     """Delivers what is queued. `wire_clock` is the time that receivers live in: it dates signatures and retries."""
 

@@ -3,7 +3,7 @@
 from stripe.params import PaymentIntentCaptureParams
 
 from billing.sandbox.errors import Refusal
-from billing.sandbox.objects import charges, invoice_payments
+from billing.sandbox.objects import charges, disputes, invoice_payments
 from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.metadata import merged
 from billing.sandbox.routes import Call, Route
@@ -25,6 +25,7 @@ def _capture(call: Call) -> JsonObject:
     captured = call.store.put({**intent, **changed})
     emit(call, "payment_intent.succeeded", captured)
     invoice_payments.follow(call, captured, failed=False)
+    disputes.open_by_card(call, captured["latest_charge"])
     return captured
 
 

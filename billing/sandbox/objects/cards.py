@@ -13,6 +13,19 @@ class Authentication(StrEnum):
     ON_SESSION = "on_session"
 
 
+class RefundFate(StrEnum):
+    """How a refund to the card ends. What happens later happens when the sandbox is told to settle refunds."""
+
+    SUCCEEDS = "succeeds"
+    SUCCEEDS_LATER = "succeeds_later"
+    FAILS_LATER = "fails_later"
+
+    @property
+    def begins(self) -> str:
+        """The status of a new refund."""
+        return "pending" if self is RefundFate.SUCCEEDS_LATER else "succeeded"
+
+
 @dataclass(frozen=True)
 class Decline:
     """A bank's no: Stripe's error code, the bank's reason (only with `card_declined`), and the message."""
@@ -40,7 +53,10 @@ AUTHENTICATION_REQUIRED = Decline(
 
 @dataclass(frozen=True)
 class TestCard:
-    """One test card. One that declines cannot be attached to a customer either, unless `attaches`."""
+    """One test card. One that declines cannot be attached to a customer either, unless `attaches`.
+
+    `dispute` is the reason for which its holder disputes every charge.
+    """
 
     number: str
     names: tuple[str, ...]
@@ -50,6 +66,8 @@ class TestCard:
     decline: Decline | None = None
     attaches: bool = True
     authentication: Authentication = Authentication.NEVER
+    refund: RefundFate = RefundFate.SUCCEEDS
+    dispute: str | None = None
 
     __test__ = False  # pytest: not a test class
 
@@ -97,6 +115,10 @@ CARDS = (
         decline=NO_FUNDS,
         authentication=Authentication.ALWAYS,
     ),
+    TestCard("4000000000007726", ("pendingRefund",), refund=RefundFate.SUCCEEDS_LATER),
+    TestCard("4000000000005126", ("refundFail",), refund=RefundFate.FAILS_LATER),
+    TestCard("4000000000000259", ("createDispute",), dispute="fraudulent"),
+    TestCard("4000000000002685", ("createDisputeProductNotReceived",), dispute="product_not_received"),
 )
 
 BY_NUMBER = {card.number: card for card in CARDS}

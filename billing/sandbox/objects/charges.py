@@ -1,17 +1,14 @@
-"""Charges: one attempt at a card, and the balance transaction of one whose money was taken."""
+"""Charges: one attempt at a card."""
 
-from stripe.params import (
-    BalanceTransactionRetrieveParams,
-    ChargeListParams,
-    ChargeRetrieveParams,
-)
+from stripe.params import ChargeListParams, ChargeRetrieveParams
 
 from billing.sandbox.ids import new_id
-from billing.sandbox.listing import PAGING, list_object, lister
+from billing.sandbox.listing import PAGING, lister
+from billing.sandbox.objects import balance_transactions
 from billing.sandbox.objects.cards import Decline
 from billing.sandbox.objects.events import emit
 from billing.sandbox.routes import Call, Route
-from billing.sandbox.store import JsonObject, Store
+from billing.sandbox.store import JsonObject
 
 
 def record(call: Call, intent: JsonObject, method: JsonObject, decline: Decline | None) -> JsonObject:
@@ -134,46 +131,16 @@ def _method_details(intent: JsonObject, method: JsonObject) -> JsonObject:
 
 
 def _credit(call: Call, source: JsonObject, charge_id: str, amount: int) -> str:
-    """Store the balance transaction of a charge (without fees) and return its id.
+    """Book minor units that a charge took, and return the balance transaction's id.
 
-    `source` is the payment intent or charge whose currency and description it repeats; `amount` is in minor units.
+    `source` is the payment intent or charge whose currency and description it repeats.
     """
-    transaction = call.store.put(
-        {
-            "id": new_id("txn"),
-            "object": "balance_transaction",
-            "amount": amount,
-            "available_on": call.now + 2 * 86_400,
-            "balance_type": "payments",
-            "created": call.now,
-            "currency": source["currency"],
-            "description": source["description"],
-            "exchange_rate": None,
-            "fee": 0,
-            "fee_details": [],
-            "net": amount,
-            "reporting_category": "charge",
-            "source": charge_id,
-            "status": "pending",
-            "type": "charge",
-        }
-    )
-    return str(transaction["id"])
-
-
-def _no_refunds(store: Store, charge: JsonObject) -> JsonObject:
-    return list_object([], url=f"/v1/charges/{charge['id']}/refunds")
-
-
-INCLUDABLES = {("charge", "refunds"): _no_refunds}
+    same = {name: source[name] for name in ("currency", "description")}
+    return str(balance_transactions.book(call, amount=amount, kind="charge", source={**same, "id": charge_id})["id"])
 
 
 def _retrieve(call: Call) -> JsonObject:
     return call.requested("charge")
-
-
-def _retrieve_transaction(call: Call) -> JsonObject:
-    return call.requested("balance_transaction", noun="balance transaction")
 
 
 ROUTES = [
@@ -185,5 +152,4 @@ ROUTES = [
         ChargeListParams,
         (*PAGING, "created", "customer", "payment_intent"),
     ),
-    Route("GET", "/v1/balance_transactions/{id}", _retrieve_transaction, BalanceTransactionRetrieveParams),
 ]

@@ -2,16 +2,23 @@
 
 from typing import Any
 
-from stripe.params import CustomerCreateParams, CustomerListParams, CustomerRetrieveParams, CustomerUpdateParams
+from stripe.params import (
+    CustomerCreateParams,
+    CustomerDeleteParams,
+    CustomerListParams,
+    CustomerRetrieveParams,
+    CustomerUpdateParams,
+)
 
-from billing.sandbox.errors import Refusal
+from billing.sandbox.errors import Refusal, missing_object
 from billing.sandbox.ids import new_id, random_text
 from billing.sandbox.listing import PAGING, list_object, lister
+from billing.sandbox.objects import customer_balance
 from billing.sandbox.objects.events import emit, save_change
 from billing.sandbox.objects.metadata import merged
-from billing.sandbox.objects.payment_methods import attach_to, in_use
+from billing.sandbox.objects.payment_methods import attach_to, detach, in_use
 from billing.sandbox.routes import Call, Route
-from billing.sandbox.store import JsonObject, Store
+from billing.sandbox.store import JsonObject, Query, Store
 
 PLAIN = ("name", "email", "description", "phone", "business_name", "individual_name")
 WRITABLE = (
@@ -34,6 +41,14 @@ def require(call: Call) -> JsonObject:
     customer = call.referenced("customer", "customer")
     if customer is None:
         raise Refusal("Missing required param: customer.", code="parameter_missing", param="customer")
+    return customer
+
+
+def of_invoice(call: Call, invoice: JsonObject) -> JsonObject:
+    """Return the customer of an invoice. Raises Refusal (400) for one that has been deleted."""
+    customer = call.store.find(invoice["customer"], "customer")
+    if customer is None:
+        raise missing_object("customer", invoice["customer"], param="customer")
     return customer
 
 
@@ -118,6 +133,7 @@ def _create(call: Call) -> JsonObject:
         method = attach_to(call, call.value("payment_method"), customer["id"])
         _point_default_at(call, method["id"])
     customer = call.store.put({**customer, **_changes(call, customer)})
+    _record_balance(call, customer, before=0, kind="initial")
     emit(call, "customer.created", customer)
     if method is not None:
         emit(call, "payment_method.attached", method)
@@ -132,12 +148,45 @@ def _point_default_at(call: Call, method_id: str) -> None:
 
 
 def _retrieve(call: Call) -> JsonObject:
+    """Return the customer; of a deleted one there is left that it was."""
+    if call.store.hidden(call.path["id"]).get("deleted"):
+        return _deleted(call.path["id"])
     return call.requested("customer")
 
 
+def _deleted(customer_id: str) -> JsonObject:
+    return {"id": customer_id, "object": "customer", "deleted": True}
+
+
 def _update(call: Call) -> JsonObject:
-    customer = _retrieve(call)
-    return save_change(call, "customer.updated", customer, _changes(call, customer))
+    customer = call.requested("customer")
+    after = save_change(call, "customer.updated", customer, _changes(call, customer))
+    _record_balance(call, after, before=customer["balance"], kind="adjustment")
+    return after
+
+
+def _record_balance(call: Call, customer: JsonObject, *, before: int, kind: str) -> None:
+    moved = customer["balance"] - before
+    if moved:
+        customer_balance.record(call, customer, moved, kind, currency=customer["currency"] or "usd")
+
+
+def _delete(call: Call) -> JsonObject:
+    """Forget the customer with its drafts, waiting items and cards. Invoices that were issued stay, and stay unpaid."""
+    customer = call.requested("customer")
+    of_customer = "customer = ?", customer["id"]
+    for method in call.store.select(Query("payment_method").where(*of_customer)):
+        detach(call, method)
+    drafts = call.store.select(Query("invoice").where(*of_customer).equals("status", "draft"))
+    items = call.store.select(Query("invoiceitem").where(*of_customer))
+    gone = {draft["id"] for draft in drafts}
+    lines = [line for draft in gone for line in call.store.select(Query("line_item").where("invoice = ?", draft))]
+    for row in (*drafts, *lines, *(item for item in items if item["invoice"] is None or item["invoice"] in gone)):
+        call.store.delete(row["id"])
+    call.store.delete(customer["id"])
+    call.store.hide(customer["id"], {"deleted": True})
+    emit(call, "customer.deleted", customer)
+    return _deleted(customer["id"])
 
 
 def _empty_list_at(path: str) -> Any:
@@ -160,4 +209,5 @@ ROUTES = [
     ),
     Route("GET", "/v1/customers/{id}", _retrieve, CustomerRetrieveParams),
     Route("POST", "/v1/customers/{id}", _update, CustomerUpdateParams, WRITABLE),
+    Route("DELETE", "/v1/customers/{id}", _delete, CustomerDeleteParams),
 ]

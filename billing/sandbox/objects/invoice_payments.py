@@ -4,7 +4,7 @@ from stripe.params import InvoicePaymentListParams, InvoicePaymentRetrieveParams
 
 from billing.sandbox.ids import new_id
 from billing.sandbox.listing import PAGING, embedded, filter_created, filter_equal, page
-from billing.sandbox.objects import payments
+from billing.sandbox.objects import customer_balance, payments
 from billing.sandbox.objects.events import emit, save_change
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject, Query, Store
@@ -97,11 +97,18 @@ def credit(call: Call, invoice: JsonObject, payment: JsonObject, received: int) 
     amount_paid = invoice["amount_paid"] + credited
     changes = {"amount_paid": amount_paid, "amount_remaining": invoice["amount_due"] - amount_paid}
     if credited < received:
-        _put_on_balance(call, invoice["customer"], received - credited)
+        customer_balance.move(
+            call,
+            invoice["customer"],
+            credited - received,
+            "invoice_overpaid",
+            currency=invoice["currency"],
+            invoice=invoice["id"],
+        )
         changes["amount_overpaid"] = invoice["amount_overpaid"] + received - credited
     if invoice["status"] == "paid" or changes["amount_remaining"]:
         after = save_change(call, "invoice.updated", invoice, changes)
-        _ask_for_the_rest(call, after)
+        ask_for_the_rest(call, after)
         return after
     if not payment["is_default"]:
         stop_collecting(call, invoice["id"], "automatic")
@@ -134,13 +141,7 @@ def _settle(call: Call, payment: JsonObject, credited: int) -> None:
     emit(call, "invoice_payment.paid", call.store.put({**payment, **settled}))
 
 
-def _put_on_balance(call: Call, customer_id: str, amount: int) -> None:
-    """Lower the customer's balance by the amount: a negative balance is what the customer has to its credit."""
-    customer = call.store.find(customer_id, "customer") or {}
-    save_change(call, "customer.updated", customer, {"balance": customer["balance"] - amount})
-
-
-def _ask_for_the_rest(call: Call, invoice: JsonObject) -> None:
+def ask_for_the_rest(call: Call, invoice: JsonObject) -> None:
     """Keep the invoice's own payment at what remains after a part was paid otherwise."""
     payment, intent = _default_of(call.store, invoice["id"]), intent_of(call.store, invoice["id"])
     if payment and intent and payment["status"] == "open":

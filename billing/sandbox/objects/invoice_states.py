@@ -8,8 +8,8 @@ from stripe.params import (
 )
 
 from billing.sandbox.errors import CardRefusal, Refusal
-from billing.sandbox.objects import invoice_payments, invoice_totals, payments
-from billing.sandbox.objects.events import emit, save_change
+from billing.sandbox.objects import customer_balance, customers, invoice_payments, invoice_totals, payments
+from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.invoices import about_customer, refuse_auto_advance, requested
 from billing.sandbox.objects.payment_intents import new_intent
 from billing.sandbox.objects.payment_methods import in_use
@@ -42,13 +42,12 @@ def _finalize(call: Call) -> JsonObject:
 
 
 def _frozen(call: Call, invoice: JsonObject) -> JsonObject:
-    customer = call.store.find(invoice["customer"]) or {}
+    customer = customers.of_invoice(call, invoice)
     ending_balance = invoice["total"] + invoice["starting_balance"] - invoice["amount_due"]
     number = invoice["number"] or f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
     sequence = customer["next_invoice_sequence"] + (invoice["number"] is None)
     call.store.put({**customer, "next_invoice_sequence": sequence})
-    customer = call.store.find(invoice["customer"]) or {}
-    save_change(call, "customer.updated", customer, {"balance": ending_balance})
+    _use_balance(call, invoice, ending_balance)
     return {
         **about_customer(customer),
         "effective_at": call.now,
@@ -56,6 +55,19 @@ def _frozen(call: Call, invoice: JsonObject) -> JsonObject:
         "number": number,
         "status_transitions": {**invoice["status_transitions"], "finalized_at": call.now},
     }
+
+
+def _use_balance(call: Call, invoice: JsonObject, ending_balance: int) -> None:
+    """Move the customer's balance by what the invoice takes of it, or leaves on it because nothing can be charged."""
+    too_small = invoice["amount_due"] == 0 < invoice["total"] + invoice["starting_balance"]
+    customer_balance.move(
+        call,
+        invoice["customer"],
+        ending_balance - invoice["starting_balance"],
+        "invoice_too_small" if too_small else "applied_to_invoice",
+        currency=invoice["currency"],
+        invoice=invoice["id"],
+    )
 
 
 def _ask_for_payment(call: Call, invoice: JsonObject) -> None:
@@ -102,7 +114,7 @@ def _charge(call: Call, invoice: JsonObject) -> JsonObject:
 
 def _paying_method(call: Call, invoice: JsonObject) -> JsonObject:
     """Return the given payment method, else the invoice's default, else the customer's. Raises Refusal (400)."""
-    customer = call.store.find(invoice["customer"]) or {}
+    customer = customers.of_invoice(call, invoice)
     default = invoice["default_payment_method"] or customer["invoice_settings"]["default_payment_method"]
     method_id = call.value("payment_method") or default
     if method_id is None:

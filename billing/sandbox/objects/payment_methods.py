@@ -151,6 +151,11 @@ def _detach(call: Call) -> JsonObject:
     if method["customer"] is None:
         message = "The payment method you provided is not attached to a customer so detachment is impossible."
         raise Refusal(message, param="payment_method")
+    return detach(call, method)
+
+
+def detach(call: Call, method: JsonObject) -> JsonObject:
+    """Take the payment method from its customer for good, emit the event, and return it."""
     _forget_default(call, method)
     call.store.hide(method["id"], {"detached": True})
     detached = call.store.put({**method, "customer": None})

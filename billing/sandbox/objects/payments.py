@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from billing.sandbox.errors import CardRefusal, Refusal
-from billing.sandbox.objects import charges
+from billing.sandbox.objects import charges, disputes
 from billing.sandbox.objects.cards import AUTHENTICATION_REQUIRED, Authentication, Decline, TestCard
 from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.payment_methods import attach_to, card_of, declined
@@ -117,6 +117,7 @@ def _approve(call: Call, intent: JsonObject, method: JsonObject) -> JsonObject:
         return held
     paid = call.store.put({**intent, **changed, "amount_received": intent["amount"], "status": "succeeded"})
     emit(call, "payment_intent.succeeded", paid)
+    disputes.open_by_card(call, made["id"])
     return paid
 
 

@@ -1,5 +1,4 @@
 import fcntl
-import json
 import os
 import signal
 import socket
@@ -21,6 +20,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from billing.sandbox import whereabouts
+from billing.sandbox.whereabouts import free_port
 from config.locks import open_lock, try_lock
 from config.processes import ChildEnded, Family
 
@@ -71,7 +72,7 @@ class Command(BaseCommand):
         finally:
             ignore_stop_signals()
             family.stop()
-            note_sandbox_pid(None)
+            whereabouts.note_end(settings.CANDELA_DATA)
 
     def _start(self, family: Family, *, port: int, demo: bool) -> "Access":
         """Set up the database and start everything; returns when the web server answers."""
@@ -172,36 +173,13 @@ def jobs_commands() -> dict[str, list[str]]:
 
 def start_sandbox(family: Family) -> str:
     """Start the stand-in for Stripe at the address it had last time, if that is free; returns its address."""
-    record = settings.CANDELA_DATA / "sandbox.json"
-    last_port = urlsplit(json.loads(record.read_text())["url"]).port if record.exists() else None
-    port = free_port(last_port)
-    state = settings.CANDELA_DATA / "sandbox.sqlite3"
+    port = free_port(whereabouts.last_port(settings.CANDELA_DATA))
+    state = whereabouts.state_path(settings.CANDELA_DATA)
     command = [sys.executable, "-m", "billing.sandbox", "--port", str(port), "--state", str(state)]
     child = family.start("sandbox", command)
-    url = f"http://127.0.0.1:{port}"
-    record.write_text(json.dumps({"url": url, "pid": child.process.pid}))
+    url = f"http://{whereabouts.HOST}:{port}"
+    whereabouts.note(settings.CANDELA_DATA, url=url, pid=child.process.pid)
     return url
-
-
-def note_sandbox_pid(pid: int | None) -> None:
-    """Write down that the sandbox runs, or with None that it does not; its address is kept for the next start."""
-    record = settings.CANDELA_DATA / "sandbox.json"
-    if record.exists():
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"pid": pid}))
-
-
-def free_port(preferred: int | None) -> int:
-    """Find a free port on 127.0.0.1: the preferred one, or any."""
-    for port in (preferred or 0, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            number: int = probe.getsockname()[1]
-            return number
-    raise CommandError("There is no free port on 127.0.0.1.")
 
 
 def await_ok(family: Family, url: str, *, what: str, host: str = "") -> None:

@@ -1,5 +1,6 @@
 """A sandbox in memory or behind a socket, the real stripe library in front of it, and a receiver of its webhooks."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPMessage
@@ -10,7 +11,11 @@ import stripe
 
 from billing.sandbox import Clock, Sandbox
 from billing.sandbox.http_client import SandboxClient
+from billing.sandbox.messages import Request, Response
 from billing.sandbox.server import SandboxServer
+from billing.sandbox.watching import watching
+
+from .library_shapes import problems
 
 SECRET_KEY = "sk_test_candela"
 NOON = 1_790_000_000
@@ -34,6 +39,24 @@ class Receiver:
     def types(self) -> list[str]:
         """Return the types of the events in the order of arrival."""
         return [stripe.Webhook.construct_event_without_verification(body).type for _, body, _ in self.received]
+
+
+@pytest.fixture(autouse=True)
+def answers_have_the_librarys_shapes() -> Iterator[None]:
+    """Fail the test in which a sandbox answered something that the library's own classes do not have.
+
+    Browsers, with their publishable keys, are shown a part of each object only.
+    """
+    found: list[str] = []
+
+    def look(request: Request, response: Response) -> None:
+        partly = "pk_test_" in (request.header("Authorization") or "")
+        wrong = [one for one in problems(json.loads(response.body)) if not (partly and ": missing" in one)]
+        found.extend(f"{request.method} {request.path}: {one}" for one in wrong)
+
+    with watching(look):
+        yield
+    assert not found, "; ".join(found)
 
 
 @pytest.fixture

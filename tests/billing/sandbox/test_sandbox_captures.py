@@ -195,7 +195,7 @@ def test_a_declined_card_saves_nothing(stripe_api, sandbox, customer, number):
     assert stripe_api.v1.payment_methods.list({"customer": customer.id}).data == []
 
 
-def test_a_server_may_not_send_card_numbers(stripe_api):
+def test_a_server_may_not_send_card_numbers(stripe_api, wrong_requests):
     intent = stripe_api.v1.payment_intents.create(HELD)
 
     with pytest.raises(stripe.InvalidRequestError) as refusal:
@@ -203,7 +203,7 @@ def test_a_server_may_not_send_card_numbers(stripe_api):
     assert refusal.value.param.startswith("payment_method_data")
 
 
-def test_refuses_by_name_a_payment_method_that_a_server_describes(stripe_api):
+def test_refuses_by_name_a_payment_method_that_a_server_describes(stripe_api, wrong_requests):
     intent = stripe_api.v1.payment_intents.create(HELD)
 
     with pytest.raises(stripe.InvalidRequestError) as refusal:

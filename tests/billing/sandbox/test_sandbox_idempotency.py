@@ -50,7 +50,7 @@ def test_replays_a_card_error(stripe_api, customer):
     assert stripe_api.v1.invoices.retrieve(invoice.id).attempt_count == 1
 
 
-def test_does_not_keep_an_answer_to_wrong_parameters(stripe_api):
+def test_does_not_keep_an_answer_to_wrong_parameters(stripe_api, wrong_requests):
     with pytest.raises(stripe.InvalidRequestError):
         stripe_api.raw_request("post", "/v1/customers", emial="x", idempotency_key="k1")
 
