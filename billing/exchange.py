@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from typing import Self
 
 # The names under which objects at Stripe carry our ids.
 INVOICE_ID = "candela_invoice"
 INVOICE_REVISION = "candela_revision"
 CHECKOUT_ID = "candela_checkout"
+REFUND_ID = "candela_refund"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,52 @@ class Declined:
     reference: str
     code: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundToMake:
+    """Money that is to go back to where a payment came from. `paid_by` is Stripe's id of the invoice or of the payment
+    intent that was paid; `stripe_id` that of the refund, empty while it is not known.
+
+    Where a credit note is the reason, Stripe's invoice is credited, too: then the last three are set.
+    """
+
+    id: str
+    stripe_id: str
+    paid_by: str
+    amount_cents: int
+    currency: str
+    retried: bool
+    credit_note: str = ""
+    credit_note_number: str = ""
+    stripe_invoice_id: str = ""
+
+
+class RefundProgress(Enum):
+    """How far a refund is at Stripe. `FAILED`: the bank did not take it, and the money is back with the seller."""
+
+    WAITING = "waiting"
+    MADE = "made"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAtStripe:
+    """A refund as it stands at Stripe; `reason` says why it failed."""
+
+    stripe_id: str
+    progress: RefundProgress
+    reason: str = ""
+
+    @classmethod
+    def told(cls, *, stripe_id: str, status: str, failure_reason: str) -> Self:
+        """Put what Stripe says into our words."""
+        if status == "succeeded":
+            return cls(stripe_id, RefundProgress.MADE)
+        if status in ("failed", "canceled"):
+            why = failure_reason or "no reason given"
+            return cls(stripe_id, RefundProgress.FAILED, f"The money could not go back: {why}. Pay it in another way.")
+        return cls(stripe_id, RefundProgress.WAITING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 A sweep reads the clock, calls rules and (between transactions) the gateway, and returns how much it did.
 """
 
+import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
@@ -26,6 +28,7 @@ from billing.services import (
     late_invoices,
     late_usage,
     months,
+    refunds,
     scheduled_changes,
     send,
     stripe_voids,
@@ -197,12 +200,26 @@ def _in_chunks(
 
     while keys := find():
         failed_before = swept.failed
-        done = work_in_halves(keys, work, give_up)
+        with _garbage_left_alone():
+            done = work_in_halves(keys, work, give_up)
         swept.done += done
         # Nothing done and nobody parked: another worker holds the rest.
         if not done and swept.failed == failed_before:
             break
     return swept
+
+
+@contextmanager
+def _garbage_left_alone() -> Iterator[None]:
+    """Let Python look for no garbage meanwhile: what a chunk makes lives until its end, and it makes so much that
+    all of it would be looked through many times."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def send_invoices(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
@@ -246,6 +263,26 @@ def void_invoices(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
             swept.fail(f"{invoice.id}: {error}")
         else:
             stripe_voids.record_voided(voided=invoice, at=at)
+            swept.done += 1
+    return swept
+
+
+def make_refunds(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
+    """Give back what waits to go back to where it came from, until none is left or Stripe cannot be reached."""
+    swept, clock = Swept(), SweepClock(at)
+    while keep_going() and (refund := refunds.claim_refund(at=at, now=clock.now())) is not None:
+        try:
+            there = gateway.make_refund(refund)
+        except gateway.StripeUnavailable as error:
+            refunds.record_refund_failure(refund=refund.id, error=str(error), at=at)
+            swept.unavailable = str(error)
+            break
+        except (gateway.StripeRefused, gateway.CardDeclined) as error:
+            logger.error("Stripe refused refund %s: %s", refund.id, error)
+            refunds.record_refund_failure(refund=refund.id, error=str(error), at=at)
+            swept.fail(f"{refund.id}: {error}")
+        else:
+            refunds.record_refund(refund=refund.id, there=there, at=at)
             swept.done += 1
     return swept
 
@@ -336,6 +373,7 @@ STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "void": void_invoices,
     "send": send_invoices,
     "collect": collect_invoices,
+    "refund": make_refunds,
     "inbox": work_off_inbox,
 }
 
@@ -353,8 +391,8 @@ def sweep_send() -> dict[str, int]:
 
 
 def sweep_collect() -> dict[str, int]:
-    """Charge invoices; scheduled every minute."""
-    return _run_for_a_while("collect")
+    """Charge invoices, and give money back; scheduled every minute."""
+    return _run_for_a_while("collect") | _run_for_a_while("refund")
 
 
 def sweep_checkout() -> dict[str, int]:

@@ -5,7 +5,7 @@ from billing.api.explain import LineExplanationView
 from billing.api.invoice_changes import CreditNotesView, RetryInvoiceView, VoidInvoiceView
 from billing.api.invoices import InvoicesView, InvoiceView, UpcomingInvoiceView
 from billing.api.late_usage import LateUsageView
-from billing.api.payments import PaymentMethodsView, PaymentMethodView, PaymentsView
+from billing.api.payments import PaymentMethodsView, PaymentMethodView, PaymentsView, PaymentView
 from billing.api.simulate import SimulateView
 from billing.api.tax import (
     CalculateTaxView,
@@ -50,6 +50,7 @@ urlpatterns = [
     path("invoices/<str:invoice_id>/retry", RetryInvoiceView.as_view()),
     path("invoices/<str:invoice_id>/lines/<str:line_id>/explain", LineExplanationView.as_view()),
     path("payments", PaymentsView.as_view()),
+    path("payments/<str:payment_id>", PaymentView.as_view()),
     path("payment-methods", PaymentMethodsView.as_view()),
     path("payment-methods/<str:method_id>", PaymentMethodView.as_view()),
 ]

@@ -7,7 +7,7 @@ from rest_framework import serializers
 
 from billing.credit_note_words import adjustment_body
 from billing.exchange import Intent
-from billing.models import Checkout, CreditNote, Invoice, InvoiceLine, Payment, PaymentMethod
+from billing.models import Checkout, CreditNote, Invoice, InvoiceLine, Payment, PaymentMethod, RefundStatus
 from billing.models.invoices import InvoiceStatus
 from billing.models.payments import PaymentMethodStatus
 from billing.tax_words import invoice_tax_words, line_tax_words, tax_line_bodies
@@ -207,7 +207,7 @@ def line_body(line: InvoiceLine) -> dict[str, Any]:
 
 
 def payment_body(payment: Payment) -> dict[str, Any]:
-    """Shape a payment; its invoice, customer and subscription's plan must be loaded."""
+    """Shape a payment; its invoice, customer, subscription's plan and refunds must be loaded."""
     invoice = payment.invoice
     subscription = invoice.subscription
     return {
@@ -219,8 +219,7 @@ def payment_body(payment: Payment) -> dict[str, Any]:
         "amountCents": payment.amount_cents,
         "currency": payment.currency,
         "status": payment.status,
-        "refundStatus": "none",
-        "refundedAmountCents": 0,
+        **_refunded(payment),
         "paymentProvider": "stripe",
         "customerInvoiceNumber": invoice.number,
         "subscriptionId": subscription and subscription.public_id,
@@ -231,6 +230,47 @@ def payment_body(payment: Payment) -> dict[str, Any]:
         "createdAt": payment.created_at,
         "updatedAt": payment.created_at,
     }
+
+
+def whole_payment_body(payment: Payment) -> dict[str, Any]:
+    """Shape a payment with its customer, its invoice and its means of payment; see payment_body."""
+    invoice, method = payment.invoice, payment.payment_method
+    return payment_body(payment) | {
+        "customer": {
+            "id": payment.customer.public_id,
+            "name": payment.customer.name,
+            "email": payment.customer.email or None,
+        },
+        "invoice": {
+            "id": invoice.public_id,
+            "customerInvoiceNumber": invoice.number,
+            "status": invoice.status,
+            "totalAmountCents": invoice.total_cents,
+            "currency": invoice.currency,
+        },
+        "pspPaymentMethod": method
+        and {
+            "id": method.public_id,
+            "type": method.payment_type,
+            "cardLastFour": method.card_last_four or None,
+            "cardBrand": method.card_brand or None,
+        },
+    }
+
+
+def _refunded(payment: Payment) -> dict[str, Any]:
+    """Say how much went back: `none`, `pending` and `failed` while nothing did, then `partial` or `full`."""
+    by_status: dict[str, int] = dict.fromkeys(RefundStatus, 0)
+    for refund in payment.refunds.all():
+        by_status[refund.status] += refund.amount_cents
+    refunded_cents = by_status[RefundStatus.SUCCEEDED]
+    if refunded_cents:
+        status = "full" if refunded_cents >= payment.amount_cents else "partial"
+    elif by_status[RefundStatus.PENDING]:
+        status = "pending"
+    else:
+        status = "failed" if by_status[RefundStatus.FAILED] else "none"
+    return {"refundStatus": status, "refundedAmountCents": refunded_cents}
 
 
 def payment_method_body(method: PaymentMethod) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from billing.models import Payment, PaymentMethod
 from billing.services.collect import record_payment_method
 from billing.services.send import customer_to_send, record_stripe_customer
 from billing.stripe_refusals import refusals_of_stripe
-from billing.words import CreatePaymentMethod, payment_body, payment_method_body
+from billing.words import CreatePaymentMethod, payment_body, payment_method_body, whole_payment_body
 from plans.query import boolean_parameter
 from plans.refusals import NotFound
 from plans.serializers.reading import read
@@ -36,6 +36,18 @@ class PaymentsView(APIView):
         else:
             rows = payments[:LATEST_PAYMENTS]
         return Response({"payments": [payment_body(payment) for payment in rows]})
+
+
+class PaymentView(APIView):
+    """GET /v1/payments/{id}: one payment, with its customer, its invoice and what paid."""
+
+    scope = "payments"
+
+    def get(self, request: Request, payment_id: str) -> Response:
+        payment = with_names(Payment.objects.filter(public_id=payment_id)).first()
+        if payment is None:
+            raise NotFound("Payment not found")
+        return Response({"payment": whole_payment_body(payment)})
 
 
 class PaymentMethodsView(APIView):
@@ -71,7 +83,9 @@ class PaymentMethodView(APIView):
 
 
 def with_names(payments: Any) -> Any:
-    """Read payments, the latest first, with the names that their words show."""
-    return payments.select_related("customer", "payment_method", "invoice__subscription__plan").order_by(
-        "-created_at", "-pk"
+    """Read payments, the latest first, with all that their words show."""
+    return (
+        payments.select_related("customer", "payment_method", "invoice__subscription__plan")
+        .prefetch_related("refunds")
+        .order_by("-created_at", "-pk")
     )

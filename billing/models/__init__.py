@@ -1,5 +1,5 @@
 from billing.models.checkouts import Checkout, CheckoutStatus, IntentType
-from billing.models.credit_notes import CreditNote, CreditNoteLine, Refund, ReturnedCredit, StripeVoid
+from billing.models.credit_notes import CreditNote, CreditNoteLine, ReturnedCredit, StripeVoid
 from billing.models.invoices import (
     OPEN,
     SENDABLE,
@@ -11,6 +11,7 @@ from billing.models.invoices import (
     LineType,
 )
 from billing.models.payments import Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
+from billing.models.refunds import Refund, RefundStatus
 from billing.models.stripe_inbox import StripeInbox
 from billing.models.tax import TaxMethod, TaxNexus, TaxRate, TaxRegistration, TaxSettings
 
@@ -33,6 +34,7 @@ __all__ = [
     "PaymentMethodStatus",
     "PaymentStatus",
     "Refund",
+    "RefundStatus",
     "ReturnedCredit",
     "StripeInbox",
     "StripeVoid",

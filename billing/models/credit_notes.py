@@ -2,7 +2,6 @@ from django.db import models
 from django.db.models import F, Q
 
 from billing.models.invoices import Invoice, InvoiceLine
-from billing.models.payments import Payment
 from credits.models import CreditTransaction, UsageDifference
 from plans.ids import public_id_field
 from plans.models import Customer
@@ -111,39 +110,6 @@ class ReturnedCredit(models.Model):
 
     def __str__(self) -> str:
         return str(self.transaction)
-
-
-class Refund(models.Model):
-    """Money that goes back to where a payment came from. `refunded_at` is NULL until the provider has done it.
-
-    Without a credit note it is what was paid although it was not owed any more: the invoice had become void, or had
-    been credited, while its payment was under way.
-    """
-
-    public_id = public_id_field("re_")
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="refunds")
-    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
-    credit_note = models.OneToOneField(
-        CreditNote, on_delete=models.PROTECT, null=True, blank=True, related_name="refund"
-    )
-    amount_cents = models.BigIntegerField()
-    currency = models.CharField(max_length=3)
-    external_id = models.CharField(max_length=255, null=True, blank=True)
-    refunded_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["external_id"], name="refund_is_at_the_provider_once"),
-            models.UniqueConstraint(
-                fields=["payment"], condition=Q(credit_note=None), name="payment_is_given_back_unasked_once"
-            ),
-            models.CheckConstraint(condition=Q(amount_cents__gt=0), name="refund_is_positive"),
-        ]
-        indexes = [models.Index(fields=["created_at"], condition=Q(refunded_at=None), name="refund_to_make")]
-
-    def __str__(self) -> str:
-        return f"{self.amount_cents} {self.currency}"
 
 
 class StripeVoid(models.Model):

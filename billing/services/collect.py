@@ -137,6 +137,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
             payment=payment,
             amount_cents=paid.amount_cents - row.open_cents,
             currency=row.currency,
+            refund_at=at,
             created_at=at,
         )
     Invoice.objects.filter(pk=row.pk).update(

@@ -256,6 +256,7 @@ def _move_paid_money(note: CreditNote, at: datetime) -> None:
             credit_note=note,
             amount_cents=note.source_cents,
             currency=note.currency,
+            refund_at=at,
             created_at=at,
         )
 

@@ -2,7 +2,7 @@ from datetime import datetime
 
 from django.db.models import F, Min, QuerySet
 
-from billing.models import Checkout, Invoice, PaymentMethodStatus, StripeInbox, StripeVoid
+from billing.models import Checkout, Invoice, PaymentMethodStatus, Refund, StripeInbox, StripeVoid
 from billing.services.late_usage import open_windows, window
 from billing.services.months import grace
 from credits.models import SubscriptionCredit
@@ -57,4 +57,5 @@ def _waiting_for_stripe() -> list[tuple[QuerySet, str]]:
         (StripeVoid.objects.filter(voided_at=None), "void_at"),
         (Invoice.objects.unsent(), "send_at"),
         (chargeable, "collect_at"),
+        (Refund.objects.waiting(), "refund_at"),
     ]

@@ -4,10 +4,11 @@ from typing import Any
 
 from django.db import transaction
 
-from billing.exchange import INVOICE_ID, INVOICE_REVISION, Paid
-from billing.models import Invoice, StripeInbox
+from billing.exchange import INVOICE_ID, INVOICE_REVISION, REFUND_ID, Paid, RefundAtStripe
+from billing.models import Invoice, Refund, StripeInbox
 from billing.services.checkout import hasten_checkout
 from billing.services.collect import record_payment
+from billing.services.refunds import record_refund
 from billing.services.send import record_sent, retry_delay
 from billing.stripe_amounts import from_stripe
 
@@ -21,6 +22,8 @@ INTENT_MOVED = (
     "setup_intent.succeeded",
     "setup_intent.canceled",
 )
+# A refund was made, or the bank did not take it.
+REFUND_MOVED = ("refund.updated", "refund.failed")
 
 
 def store_event(*, event: Mapping[str, Any], at: datetime) -> None:
@@ -58,6 +61,8 @@ def work_off(*, event: StripeInbox, at: datetime) -> None:
         _record_invoice_paid(event.payload["data"]["object"], at)
     elif event.type in INTENT_MOVED:
         hasten_checkout(intent=event.payload["data"]["object"]["id"], at=at)
+    elif event.type in REFUND_MOVED:
+        _record_refund(event.payload["data"]["object"], at)
     StripeInbox.objects.filter(pk=event.pk).update(processed_at=at, error="")
 
 
@@ -77,6 +82,18 @@ def _record_invoice_paid(stripe_invoice: Mapping[str, Any], at: datetime) -> Non
             ),
             at=at,
         )
+
+
+def _record_refund(stripe_refund: Mapping[str, Any], at: datetime) -> None:
+    """Note how one of our refunds stands; those that somebody made at Stripe by hand are none of ours."""
+    ours = (stripe_refund.get("metadata") or {}).get(REFUND_ID)
+    if ours and Refund.objects.filter(public_id=ours).exists():
+        there = RefundAtStripe.told(
+            stripe_id=stripe_refund["id"],
+            status=stripe_refund["status"],
+            failure_reason=stripe_refund.get("failure_reason") or "",
+        )
+        record_refund(refund=ours, there=there, at=at)
 
 
 def record_inbox_failure(*, event: StripeInbox, error: str, at: datetime) -> None:

@@ -89,7 +89,13 @@ def world():
     CreditNoteLine.objects.create(credit_note=note, position=1, line=line, description="x", amount_cents=5)
     ReturnedCredit.objects.create(line=line, transaction=returned, credit_note=note)
     Refund.objects.create(
-        customer=customer, payment=payment, credit_note=note, amount_cents=5, currency="USD", created_at=AT
+        customer=customer,
+        payment=payment,
+        credit_note=note,
+        amount_cents=5,
+        currency="USD",
+        refund_at=AT,
+        created_at=AT,
     )
     StripeVoid.objects.create(invoice=invoice, revision=0, void_at=AT)
     month = CalendarMonth.objects.create(
@@ -373,6 +379,7 @@ BREACHES = {
     "payment_is_given_back_unasked_once": lambda: ";".join([copy_of("billing_refund", credit_note_id="NULL")] * 2),
     "billing_refund_credit_note_id_key": lambda: copy_of("billing_refund"),
     "refund_is_positive": lambda: change_of("billing_refund", amount_cents=0),
+    "refund_is_asked_for_until_it_ends": lambda: change_of("billing_refund", refund_at="NULL"),
     "revision_is_voided_once": lambda: copy_of("billing_stripevoid"),
 }
 

@@ -1,5 +1,6 @@
 """The sweeps from usage to a paid invoice, with Stripe well, slow, refusing, or the worker killed on the way."""
 
+import gc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -48,6 +49,19 @@ def stripe_invoices(at_stripe):
 
 def money_taken(at_stripe):
     return [charge.amount for charge in at_stripe.v1.charges.list({"limit": 100}).auto_paging_iter() if charge.paid]
+
+
+def test_a_sweep_leaves_the_collection_of_garbage_as_it_was():
+    subscribed()
+
+    jobs.close(FEBRUARY)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        jobs.finalize_drafts(BILLED)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 class TestWorkedNumbers:

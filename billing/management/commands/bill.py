@@ -26,6 +26,7 @@ WHAT_A_SWEEP_DOES = {
     "void": "invoices made void at Stripe",
     "send": "invoices sent to Stripe",
     "collect": "invoices paid",
+    "refund": "refunds made",
     "inbox": "Stripe events worked off",
 }
 

@@ -123,3 +123,34 @@ def test_an_unknown_customer_is_not_found(api):
     answer = api.get("/v1/payments", {"customerId": "cus_nobody"})
 
     assert (answer.status, answer.body["code"]) == (404, "customer_not_found")
+
+
+def test_one_payment_says_who_paid_what_and_how(api, paying):
+    customer = paying(name="Ada", email="ada@example.com", invoice_prefix="ADA")
+    payment, invoice = Payment.objects.get(), Invoice.objects.get()
+
+    answer = api.get(f"/v1/payments/{payment.public_id}")
+
+    listed = api.get("/v1/payments").body["payments"][0]
+    assert answer.body["payment"] == listed | {
+        "customer": {"id": customer.public_id, "name": "Ada", "email": "ada@example.com"},
+        "invoice": {
+            "id": invoice.public_id,
+            "customerInvoiceNumber": "ADA-001",
+            "status": "paid",
+            "totalAmountCents": 2_900,
+            "currency": "USD",
+        },
+        "pspPaymentMethod": {
+            "id": payment.payment_method.public_id,
+            "type": "card",
+            "cardLastFour": "4242",
+            "cardBrand": "visa",
+        },
+    }
+
+
+def test_an_unknown_payment_is_not_found(api):
+    answer = api.get("/v1/payments/pay_1")
+
+    assert (answer.status, answer.body["error"]) == (404, "Payment not found")

@@ -1,0 +1,76 @@
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from billing.models.credit_notes import CreditNote
+from billing.models.payments import Payment
+from plans.ids import public_id_field
+from plans.models import Customer
+
+
+class RefundStatus(models.TextChoices):
+    """`pending` until the provider says that the money is on its way back, or that it cannot go there."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class RefundQuerySet(models.QuerySet["Refund"]):
+    """Questions about refunds."""
+
+    def waiting(self) -> Self:
+        """Those that can be made, or asked about: one with a credit note waits until Stripe has the invoice."""
+        return self.filter(
+            Q(credit_note=None) | Q(payment__invoice__stripe_sent_at__isnull=False), refund_at__isnull=False
+        )
+
+
+class Refund(models.Model):
+    """Money that goes back to where a payment came from.
+
+    Without a credit note it is what was paid although it was not owed any more: the invoice had become void, or had
+    been credited, while its payment was under way.
+
+    `refund_at` is when a sweep asks the provider next, to make the refund or how it stands; NULL once that is known for
+    good. `external_id` is the provider's id, `error` why the last attempt did not succeed. What failed was taken back
+    by the bank: an operator has to pay it in another way.
+    """
+
+    public_id = public_id_field("re_")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="refunds")
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="refunds")
+    credit_note = models.OneToOneField(
+        CreditNote, on_delete=models.PROTECT, null=True, blank=True, related_name="refund"
+    )
+    amount_cents = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    status = models.CharField(max_length=16, choices=RefundStatus, default=RefundStatus.PENDING)
+    external_id = models.CharField(max_length=255, null=True, blank=True)
+    refund_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0)
+    error = models.TextField(blank=True)
+    refunded_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    objects = RefundQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["external_id"], name="refund_is_at_the_provider_once"),
+            models.UniqueConstraint(
+                fields=["payment"], condition=Q(credit_note=None), name="payment_is_given_back_unasked_once"
+            ),
+            models.CheckConstraint(condition=Q(amount_cents__gt=0), name="refund_is_positive"),
+            models.CheckConstraint(
+                condition=Q(status="pending", refunded_at=None, refund_at__isnull=False)
+                | Q(status="succeeded", refunded_at__isnull=False, external_id__isnull=False, refund_at=None)
+                | Q(status="failed", refunded_at=None, external_id__isnull=False, refund_at=None),
+                name="refund_is_asked_for_until_it_ends",
+            ),
+        ]
+        indexes = [models.Index(fields=["refund_at"], condition=Q(refund_at__isnull=False), name="refund_to_ask_for")]
+
+    def __str__(self) -> str:
+        return f"{self.amount_cents} {self.currency}"
