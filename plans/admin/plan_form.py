@@ -133,7 +133,7 @@ class UsageForm(UsagePriceForm):
     per_seat = forms.BooleanField(
         label="Included units are for each seat",
         required=False,
-        help_text="Times the seats that are paid in advance; all members share them. Needs a price per seat.",
+        help_text="Times the seats that are paid in advance; all members share them. The seats need a price.",
     )
     shown_on_invoices = forms.BooleanField(
         label="Show on invoices",

@@ -1,6 +1,7 @@
 """The operator's pages in a real browser: what is typed, pressed and read there."""
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from django.utils import timezone
@@ -140,7 +141,8 @@ def test_every_page_of_the_sidebar_opens(open_as_operator):
     assert len(addresses) > 20
     for address in addresses:
         answer = page.goto(address)
-        assert (answer.status, page.url.endswith(address)) == (200, True)
+        # What there is one of opens at once, below the address of its list.
+        assert (answer.status, urlsplit(page.url).path.startswith(address)) == (200, True)
         expect(page.get_by_role("heading").first).to_be_visible()
 
 
