@@ -259,7 +259,7 @@ def _kill_everywhere(pro, act):
     act(undisturbed)
     run_sweeps(JUNE + HOUR)
     expected = outcome(undisturbed.customer)
-    for number in count(1, 3):
+    for number in count(1, 9):
         victim = subscribed(pro)
         killed = is_killed_before(number, partial(act, victim))
         if killed:
