@@ -93,10 +93,7 @@ class Declined:
 @dataclass(frozen=True, slots=True)
 class RefundToMake:
     """Money that is to go back to where a payment came from. `paid_by` is Stripe's id of the invoice or of the payment
-    intent that was paid; `stripe_id` that of the refund, empty while it is not known.
-
-    Where a credit note is the reason, Stripe's invoice is credited, too: then the last three are set.
-    """
+    intent that was paid; `stripe_id` that of the refund, empty while it is not known."""
 
     id: str
     stripe_id: str
@@ -104,9 +101,19 @@ class RefundToMake:
     amount_cents: int
     currency: str
     retried: bool
-    credit_note: str = ""
-    credit_note_number: str = ""
-    stripe_invoice_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceToCredit:
+    """An invoice at Stripe that is to be credited by what a refund gave back of it, with our credit note's `number`."""
+
+    credit_note: str
+    number: str
+    stripe_invoice_id: str
+    refund: str
+    stripe_refund: str
+    amount_cents: int
+    currency: str
 
 
 class RefundProgress(Enum):

@@ -268,7 +268,8 @@ def void_invoices(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
 
 
 def make_refunds(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
-    """Give back what waits to go back to where it came from, until none is left or Stripe cannot be reached."""
+    """Give back what waits to go back to where it came from, and credit Stripe's invoices by it, until none is left or
+    Stripe cannot be reached."""
     swept, clock = Swept(), SweepClock(at)
     while keep_going() and (refund := refunds.claim_refund(at=at, now=clock.now())) is not None:
         try:
@@ -276,7 +277,7 @@ def make_refunds(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
         except gateway.StripeUnavailable as error:
             refunds.record_refund_failure(refund=refund.id, error=str(error), at=at)
             swept.unavailable = str(error)
-            break
+            return swept
         except (gateway.StripeRefused, gateway.CardDeclined) as error:
             logger.error("Stripe refused refund %s: %s", refund.id, error)
             refunds.record_refund_failure(refund=refund.id, error=str(error), at=at)
@@ -284,6 +285,23 @@ def make_refunds(at: datetime, keep_going: KeepGoing = _to_the_end) -> Swept:
         else:
             refunds.record_refund(refund=refund.id, there=there, at=at)
             swept.done += 1
+    return _credit_refunded_invoices(swept, at, clock, keep_going)
+
+
+def _credit_refunded_invoices(swept: Swept, at: datetime, clock: SweepClock, keep_going: KeepGoing) -> Swept:
+    while keep_going() and (invoice := refunds.claim_invoice_to_credit(at=at, now=clock.now())) is not None:
+        try:
+            gateway.credit_invoice(invoice)
+        except gateway.StripeUnavailable as error:
+            refunds.record_credit_failure(refund=invoice.refund, error=str(error), at=at)
+            swept.unavailable = str(error)
+            break
+        except (gateway.StripeRefused, gateway.CardDeclined) as error:
+            logger.error("Stripe refused to credit an invoice for %s: %s", invoice.number, error)
+            refunds.record_credit_failure(refund=invoice.refund, error=str(error), at=at)
+            swept.fail(f"{invoice.number}: {error}")
+        else:
+            refunds.record_credited(refund=invoice.refund)
     return swept
 
 

@@ -233,7 +233,7 @@ def payment_body(payment: Payment) -> dict[str, Any]:
 
 
 def whole_payment_body(payment: Payment) -> dict[str, Any]:
-    """Shape a payment with its customer, its invoice and its means of payment; see payment_body."""
+    """Shape a payment with its customer, its invoice, its means of payment and its refunds; see payment_body."""
     invoice, method = payment.invoice, payment.payment_method
     return payment_body(payment) | {
         "customer": {
@@ -255,21 +255,37 @@ def whole_payment_body(payment: Payment) -> dict[str, Any]:
             "cardLastFour": method.card_last_four or None,
             "cardBrand": method.card_brand or None,
         },
+        "refunds": [
+            {
+                "id": refund.public_id,
+                "amountCents": refund.amount_cents,
+                "currency": refund.currency,
+                "status": refund.status,
+                "externalRefundId": refund.external_id,
+                "errorMessage": refund.error or None,
+                "refundedAt": refund.refunded_at,
+                "createdAt": refund.created_at,
+            }
+            for refund in payment.refunds.all()
+        ],
     }
 
 
 def _refunded(payment: Payment) -> dict[str, Any]:
-    """Say how much went back: `none`, `pending` and `failed` while nothing did, then `partial` or `full`."""
+    """Say how much went back, and how that stands: `failed` where the bank did not take a part of it, `pending` while
+    one is under way, else `full`, `partial` or `none`."""
     by_status: dict[str, int] = dict.fromkeys(RefundStatus, 0)
     for refund in payment.refunds.all():
         by_status[refund.status] += refund.amount_cents
     refunded_cents = by_status[RefundStatus.SUCCEEDED]
-    if refunded_cents:
-        status = "full" if refunded_cents >= payment.amount_cents else "partial"
+    if by_status[RefundStatus.FAILED]:
+        status = "failed"
     elif by_status[RefundStatus.PENDING]:
         status = "pending"
+    elif refunded_cents:
+        status = "full" if refunded_cents >= payment.amount_cents else "partial"
     else:
-        status = "failed" if by_status[RefundStatus.FAILED] else "none"
+        status = "none"
     return {"refundStatus": status, "refundedAmountCents": refunded_cents}
 
 

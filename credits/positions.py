@@ -109,8 +109,16 @@ class Position:
     @cached_property
     def burn(self) -> Burn:
         """The outcome of the burn over all unsettled usage."""
+        return self._burned(self._unsettled_segments())
+
+    @cached_property
+    def burn_of_pieces(self) -> Burn:
+        """The same outcome, with the shares of each piece of usage by itself, for lists of what happened when."""
+        return self._burned([Segment(*piece) for piece in self._unsettled_pieces()])
+
+    def _burned(self, segments: list[Segment]) -> Burn:
         return burn(
-            self._unsettled_segments(),
+            segments,
             (
                 BurnableGrant(
                     key=grant.key,
@@ -144,12 +152,15 @@ class Position:
         this one was not sold with it."""
         return any(later.key == grant.period and later.start_at > period.start_at for later in self.periods)
 
-    def _unsettled_segments(self) -> list[Segment]:
-        pieces = [
+    def _unsettled_pieces(self) -> list[tuple[datetime, Decimal, int]]:
+        return [
             (start_at, units, place.key)
             for start_at, units in sorted(self.usage + self.reserved)
             if not (place := self.place_at(start_at)).settled
         ]
+
+    def _unsettled_segments(self) -> list[Segment]:
+        pieces = self._unsettled_pieces()
         if any(units < 0 for _, units, _ in pieces):
             # Corrections take off the latest usage first.
             return [Segment(*piece) for piece in pieces]

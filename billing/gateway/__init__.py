@@ -18,7 +18,7 @@ from billing.gateway.connection import (
 from billing.gateway.customers import attach_payment_method, ensure_customer, forget_card, update_customer
 from billing.gateway.intents import open_intent, read_intent, release_held, take_held
 from billing.gateway.invoices import charge_invoice, send_invoice, void_invoice
-from billing.gateway.refunds import make_refund
+from billing.gateway.refunds import credit_invoice, make_refund
 from billing.gateway.webhooks import (
     create_webhook_endpoint,
     keep_webhook_secret,
@@ -36,6 +36,7 @@ __all__ = [
     "attach_payment_method",
     "charge_invoice",
     "create_webhook_endpoint",
+    "credit_invoice",
     "ensure_customer",
     "forget_card",
     "keep_webhook_secret",

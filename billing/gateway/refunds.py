@@ -3,7 +3,7 @@
 import stripe
 from djstripe import models as mirrored
 
-from billing.exchange import REFUND_ID, RefundAtStripe, RefundToMake
+from billing.exchange import REFUND_ID, InvoiceToCredit, RefundAtStripe, RefundToMake
 from billing.gateway.connection import PAGE, StripeRefused, call, errors_in_our_words, mirror, our_id
 from billing.stripe_amounts import to_stripe
 
@@ -11,8 +11,8 @@ CREDIT_NOTE_ID = "candela_credit_note"
 
 
 def make_refund(refund: RefundToMake) -> RefundAtStripe:
-    """Give money back to where it came from, or learn how that stands. Where a credit note is the reason, Stripe's
-    invoice is credited by as much. Raises StripeRefused when nothing was paid there."""
+    """Give money back to where it came from, or learn how that stands. Raises StripeRefused when nothing was paid
+    there."""
     with errors_in_our_words():
         if refund.stripe_id:
             return _as_it_stands(stripe.Refund.retrieve(refund.stripe_id, **call()))
@@ -25,8 +25,6 @@ def make_refund(refund: RefundToMake) -> RefundAtStripe:
                 metadata={REFUND_ID: refund.id},
                 **call(f"{refund.id}-create"),
             )
-        if refund.stripe_invoice_id and not _is_credited(refund):
-            _credit(refund, there.id)
     mirror(mirrored.Refund, there)
     return _as_it_stands(there)
 
@@ -50,24 +48,23 @@ def _find_refund(refund: RefundToMake, intent: str) -> stripe.Refund | None:
     return next((one for one in candidates.auto_paging_iter() if our_id(one, REFUND_ID) == refund.id), None)
 
 
-def _is_credited(refund: RefundToMake) -> bool:
-    if not refund.retried:
-        return False
-    notes = stripe.CreditNote.list(invoice=refund.stripe_invoice_id, limit=PAGE, **call())
-    return any(our_id(note, CREDIT_NOTE_ID) == refund.credit_note for note in notes.auto_paging_iter())
-
-
-def _credit(refund: RefundToMake, stripe_refund: str) -> None:
-    amount = to_stripe(refund.amount_cents, refund.currency)
-    # dj-stripe has no table for credit notes.
-    stripe.CreditNote.create(
-        invoice=refund.stripe_invoice_id,
-        amount=amount,
-        refunds=[{"refund": stripe_refund, "amount_refunded": amount}],
-        memo=f"Credit note {refund.credit_note_number}",
-        metadata={CREDIT_NOTE_ID: refund.credit_note},
-        **call(f"{refund.credit_note}-create"),
-    )
+def credit_invoice(invoice: InvoiceToCredit) -> None:
+    """Credit an invoice at Stripe by what was refunded of it, unless that is done. Raises StripeRefused where Stripe
+    has less left of it."""
+    amount = to_stripe(invoice.amount_cents, invoice.currency)
+    with errors_in_our_words():
+        notes = stripe.CreditNote.list(invoice=invoice.stripe_invoice_id, limit=PAGE, **call())
+        if any(our_id(note, CREDIT_NOTE_ID) == invoice.credit_note for note in notes.auto_paging_iter()):
+            return
+        # dj-stripe has no table for credit notes.
+        stripe.CreditNote.create(
+            invoice=invoice.stripe_invoice_id,
+            amount=amount,
+            refunds=[{"refund": invoice.stripe_refund, "amount_refunded": amount}],
+            memo=f"Credit note {invoice.number}",
+            metadata={CREDIT_NOTE_ID: invoice.credit_note},
+            **call(f"{invoice.credit_note}-create"),
+        )
 
 
 def _as_it_stands(refund: stripe.Refund) -> RefundAtStripe:

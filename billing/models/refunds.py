@@ -2,6 +2,7 @@ from typing import Self
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from billing.models.credit_notes import CreditNote
 from billing.models.payments import Payment
@@ -20,11 +21,10 @@ class RefundStatus(models.TextChoices):
 class RefundQuerySet(models.QuerySet["Refund"]):
     """Questions about refunds."""
 
-    def waiting(self) -> Self:
-        """Those that can be made, or asked about: one with a credit note waits until Stripe has the invoice."""
-        return self.filter(
-            Q(credit_note=None) | Q(payment__invoice__stripe_sent_at__isnull=False), refund_at__isnull=False
-        )
+    def to_credit(self) -> Self:
+        """Those that Stripe has, and whose invoice there is not credited yet although it is there."""
+        is_there = Q(payment__external_id__startswith="in_") | Q(payment__invoice__stripe_sent_at__isnull=False)
+        return self.filter(is_there, credit_at__isnull=False, external_id__isnull=False)
 
 
 class Refund(models.Model):
@@ -34,8 +34,9 @@ class Refund(models.Model):
     been credited, while its payment was under way.
 
     `refund_at` is when a sweep asks the provider next, to make the refund or how it stands; NULL once that is known for
-    good. `external_id` is the provider's id, `error` why the last attempt did not succeed. What failed was taken back
-    by the bank: an operator has to pay it in another way.
+    good. `credit_at` is when a sweep credits the provider's invoice by as much; NULL where that is done, or there is
+    nothing to credit. `external_id` is the provider's id, `error` why the last attempt did not succeed. What failed was
+    taken back by the bank: an operator has to pay it in another way.
     """
 
     public_id = public_id_field("re_")
@@ -46,11 +47,12 @@ class Refund(models.Model):
     )
     amount_cents = models.BigIntegerField()
     currency = models.CharField(max_length=3)
-    status = models.CharField(max_length=16, choices=RefundStatus, default=RefundStatus.PENDING)
+    status = models.CharField(max_length=16, choices=RefundStatus, default=RefundStatus.PENDING, db_default="pending")
     external_id = models.CharField(max_length=255, null=True, blank=True)
-    refund_at = models.DateTimeField(null=True, blank=True)
-    attempts = models.PositiveIntegerField(default=0)
-    error = models.TextField(blank=True)
+    refund_at = models.DateTimeField(null=True, blank=True, db_default=Now())
+    credit_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0, db_default=0)
+    error = models.TextField(blank=True, default="", db_default="")
     refunded_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
 
@@ -70,7 +72,10 @@ class Refund(models.Model):
                 name="refund_is_asked_for_until_it_ends",
             ),
         ]
-        indexes = [models.Index(fields=["refund_at"], condition=Q(refund_at__isnull=False), name="refund_to_ask_for")]
+        indexes = [
+            models.Index(fields=["refund_at"], condition=Q(refund_at__isnull=False), name="refund_to_ask_for"),
+            models.Index(fields=["credit_at"], condition=Q(credit_at__isnull=False), name="refund_to_credit"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.amount_cents} {self.currency}"

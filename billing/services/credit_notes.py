@@ -257,6 +257,7 @@ def _move_paid_money(note: CreditNote, at: datetime) -> None:
             amount_cents=note.source_cents,
             currency=note.currency,
             refund_at=at,
+            credit_at=at,
             created_at=at,
         )
 

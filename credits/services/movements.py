@@ -96,7 +96,7 @@ def _pending_movements(customer: Customer, at: datetime) -> list[Movement]:
     starts: dict[_Day, datetime] = {}
     zone = billing_zone()
     for position in positions.values():
-        for share in position.burn.shares:
+        for share in position.burn_of_pieces.shares:
             assert share.period is not None
             day = _Day(share.grant, share.period, local_day(share.start_at, zone).isoformat())
             days[day] = days.get(day, ZERO) + share.units

@@ -144,6 +144,7 @@ def _follow(grant: CreditGrant, credit: SubscriptionCredit, units: int, at: date
         grant=grant,
         kind=TransactionKind.ADJUSTED,
         amount=difference,
-        occurred_at=at,
+        # It is what the grant begins with, however late that is found out.
+        occurred_at=min(at, grant.starts_at - _INSTANT),
         notes=f"{units} are paid for.",
     )

@@ -7,7 +7,9 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from credits.models import SubscriptionCredit
+from django.db.models import F, Q
+
+from credits.models import CreditGrant, SubscriptionCredit
 from credits.services.renew import amount_of_period, item_of, items_of_subscriptions
 from plans.models import SubscriptionPeriod
 from plans.services.parts import days_between
@@ -36,6 +38,7 @@ class TurnAllowances:
         self._quotas: dict[int, list[SubscriptionCredit]] = defaultdict(list)
         for credit in credits:
             self._quotas[item_of(credit.definition, items[credit.subscription_id]).pk].append(credit)
+        self._given = _given_whole(subscriptions, metric)
         per_seat = {credit.subscription_id for credit in credits if credit.per_seat}
         self._paid = PaidUnits(per_seat, since=since, ended=True) if per_seat else None
 
@@ -56,6 +59,8 @@ class TurnAllowances:
 
     def of_turn(self, period: SubscriptionPeriod, at: datetime) -> Decimal:
         """What the plan gives for the whole turn of a period, by the units that are paid for at an instant."""
+        if period.pk in self._given:
+            return self._given[period.pk]
         quotas = self.quotas(period)
         if quotas:
             return sum((self.amount(credit, period, at) for credit in quotas), _ZERO)
@@ -83,6 +88,29 @@ class TurnAllowances:
             (Fraction(self.of_turn(period, since)) * _days(since, until) / days for since, until in pairwise(bounds)),
             Fraction(0),
         )
+
+
+def _given_whole(subscriptions: Collection[int], metric: int | None) -> dict[int, Decimal]:
+    """What quotas gave to turns when these began, by the keys of their periods: what was sold may be another number
+    since, or be gone. Left out are turns and parts that a change began, turns of which something was withheld, and
+    quotas per seat, which follow the seats."""
+    if metric is None:
+        return {}
+    grants = CreditGrant.objects.filter(
+        Q(period__whole_start_at=None) | Q(period__whole_start_at=F("period__start_at")),
+        period__subscription__in=subscriptions,
+        period__withheld_units=None,
+        metric=metric,
+        rolled_from=None,
+        added_units=None,
+    ).exclude(period__subscription__version_number__gt=1, period__start_at=F("period__subscription__started_at"))
+    given: dict[int, Decimal] = {}
+    per_seat: set[int] = set()
+    for period, seats, units in grants.order_by().values_list("period_id", "seats", "initial_amount"):
+        given[period] = given.get(period, _ZERO) + units
+        if seats is not None:
+            per_seat.add(period)
+    return {period: units for period, units in given.items() if period not in per_seat}
 
 
 def _days(start_at: datetime, end_at: datetime) -> int:

@@ -58,7 +58,7 @@ def is_fee_for_days(item: SubscriptionItem) -> bool:
     component = item.component
     if component is None or component.kind == ComponentKind.USAGE or component.recurrence_count == 1:
         return False
-    return component.kind != ComponentKind.FIXED or bool(component.amount_cents)
+    return component.amount_cents != 0 and component.unit_cost_cents != 0
 
 
 def _periods_after(

@@ -182,6 +182,7 @@ def spoil(*statements):
             ("billing_invoice", "issued_invoice_is_frozen"),
             ("billing_invoiceline", "issued_line_is_frozen"),
             ("credits_credittransaction", "ledger_is_append_only"),
+            ("credits_credittransaction", "ledger_rows_go_with_their_grant"),
             ("billing_creditnote", "credit_note_is_frozen"),
             ("billing_creditnoteline", "credit_note_line_is_frozen"),
         ):

@@ -129,7 +129,7 @@ class TestMade:
 
 class TestFaults:
     @pytest.mark.parametrize("fault", [FaultKind.SERVER_ERROR, FaultKind.TIMEOUT, FaultKind.TIMEOUT_AFTER_COMMIT])
-    @pytest.mark.parametrize("call", range(3))
+    @pytest.mark.parametrize("call", range(4))
     def test_any_call_may_go_wrong_and_the_money_goes_back_once(self, paid, wire, at_stripe, call, fault):
         credit(paid, 1_000)
         wire.break_at(call, fault)
@@ -138,13 +138,14 @@ class TestFaults:
         wire.heal()
         second = jobs.make_refunds(AT + DAY)
 
-        assert (first.done, second.done) == (0, 1)
+        # Two calls make the refund, two credit Stripe's invoice.
+        assert (first.done, second.done) == ((0, 1) if call < 2 else (1, 0))
         assert refunds_of(at_stripe) == [(1_000, "succeeded")]
         assert len(list(at_stripe.v1.credit_notes.list())) == 1
         assert stored() == [(1_000, "succeeded", None)]
 
     @pytest.mark.parametrize("moment", ["before", "after"])
-    @pytest.mark.parametrize("call", range(3))
+    @pytest.mark.parametrize("call", range(4))
     def test_killed_at_any_call_the_next_sweep_goes_on(self, paid, wire, at_stripe, call, moment):
         credit(paid, 1_000)
         wire.kill_at(call, moment)
@@ -171,13 +172,53 @@ class TestFaults:
         assert refund.refund_at > AT + MINUTE
         assert payment_body(Payment.objects.get())["refundStatus"] == "pending"
 
-    def test_a_refund_waits_until_stripe_has_the_invoice(self, paid):
+    def test_an_invoice_that_is_on_its_way_to_stripe_is_credited_once_it_is_there(self, paid, at_stripe):
+        """As where a checkout's hold has paid it."""
         credit(paid, 1_000)
+        intent = at_stripe.v1.payment_intents.list().data[0]
+        Payment.objects.update(external_id=intent.id)
         Invoice.objects.filter(pk=paid.pk).update(stripe_sent_at=None)
 
-        assert jobs.make_refunds(AT + MINUTE).done == 0
-        Invoice.objects.filter(pk=paid.pk).update(stripe_sent_at=AT)
         assert jobs.make_refunds(AT + MINUTE).done == 1
+        assert list(at_stripe.v1.credit_notes.list()) == []
+
+        Invoice.objects.filter(pk=paid.pk).update(stripe_sent_at=AT)
+        jobs.make_refunds(AT + MINUTE)
+        assert len(list(at_stripe.v1.credit_notes.list())) == 1
+
+    def test_what_was_paid_at_stripe_in_an_earlier_revision_goes_back(self, stripe_sandbox, give_card, at_stripe):
+        customer = CustomerFactory()
+        subscribe(at=AT, customer=customer, plan=make_pro_plan().plan)
+        give_card(customer)
+        jobs.send_invoices(AT)
+        invoice = Invoice.objects.get(customer=customer)
+        sent = invoice.stripe_invoice_id
+        credit(invoice, 500)
+        # Paid by hand before it was made void there.
+        at_stripe.v1.invoices.pay(sent)
+        jobs.void_invoices(AT + MINUTE)
+        jobs.make_refunds(AT + MINUTE)
+        credit(invoice, 600, AT + 2 * MINUTE)
+
+        jobs.make_refunds(AT + 2 * MINUTE)
+
+        assert sorted(refunds_of(at_stripe)) == [(500, "succeeded"), (600, "succeeded")]
+        assert [note.amount for note in at_stripe.v1.credit_notes.list({"invoice": sent})] == [600]
+
+    def test_a_credit_that_stripe_refuses_does_not_keep_the_refund_pending(self, paid, at_stripe):
+        # Somebody has credited all of it in Stripe's dashboard, out of band.
+        at_stripe.v1.credit_notes.create(
+            {"invoice": paid.stripe_invoice_id, "amount": 2_900, "out_of_band_amount": 2_900}
+        )
+        credit(paid, 1_000)
+
+        swept = jobs.make_refunds(AT + MINUTE)
+
+        assert (swept.done, swept.failed) == (1, 1)
+        refund = Refund.objects.get()
+        assert (refund.status, refund.external_id is not None) == ("succeeded", True)
+        assert refund.error
+        assert refund.credit_at > AT + MINUTE
 
 
 class TestEnds:
@@ -242,6 +283,17 @@ class TestEnds:
         assert jobs.work_off_inbox(AT + DAY).failed == 0
 
         assert not Refund.objects.exists()
+
+    def test_an_event_that_comes_first_leaves_the_invoice_to_be_credited(self, paid, wire, stripe_sandbox, at_stripe):
+        credit(paid, 1_000)
+        wire.break_at(2, FaultKind.SERVER_ERROR)
+        jobs.make_refunds(AT + MINUTE)
+        wire.heal()
+        hear_from_banks(stripe_sandbox)
+
+        jobs.make_refunds(AT + DAY)
+
+        assert [note.amount for note in at_stripe.v1.credit_notes.list()] == [1_000]
 
 
 def hear_from_banks(stripe_sandbox):

@@ -54,6 +54,15 @@ def test_pending_burn_stands_before_the_ledger_by_day(pro, customer):
     ]
 
 
+def test_each_day_has_a_pending_row_of_its_own(pro, customer):
+    for day in (1, 5, 9):
+        use(customer, pro.metric, 10, AT + day * DAY)
+
+    assert rows(listed(customer, AT + 10 * DAY))[:3] == [
+        ("burned", -10, datetime(2026, 2, day, tzinfo=UTC), True) for day in (9, 5, 1)
+    ]
+
+
 def test_settlement_puts_one_row_of_the_ledger_in_place_of_the_pending(pro, customer):
     use(customer, pro.metric, 30, AT + DAY)
     use(customer, pro.metric, 5, AT + 2 * DAY)

@@ -147,6 +147,7 @@ def test_one_payment_says_who_paid_what_and_how(api, paying):
             "cardLastFour": "4242",
             "cardBrand": "visa",
         },
+        "refunds": [],
     }
 
 
