@@ -1,15 +1,5 @@
 from django.db import migrations, models
 
-# Until now each change credited the fees of the version before.
-REFUNDED = """
-UPDATE plans_subscription SET refunded_from = ended_at
-WHERE ended_at IS NOT NULL AND EXISTS (
-    SELECT FROM plans_subscription later
-    WHERE later.stable_subscription_id = plans_subscription.stable_subscription_id
-        AND later.version_number > plans_subscription.version_number
-)
-"""
-
 
 class Migration(migrations.Migration):
     dependencies = [("plans", "0006_enrollment_and_seats")]
@@ -20,7 +10,6 @@ class Migration(migrations.Migration):
             name="refunded_from",
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.RunSQL(REFUNDED, migrations.RunSQL.noop),
         migrations.AddField(
             model_name="subscriptionitem",
             name="owed_units",
