@@ -129,7 +129,7 @@ def test_invoices_from_before_the_upgrade_get_those_that_were_shown(issued):
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         cursor.execute("ALTER TABLE billing_invoice DISABLE TRIGGER issued_invoice_is_frozen")
         cursor.execute("UPDATE billing_invoice SET seller = NULL, buyer = NULL")
-        import_module("billing.migrations.0009_parties_of_issued_invoices").keep_parties(apps, _Editor)
+        import_module("billing.migrations.0012_keep_parties_of_issued_invoices").keep_parties(apps, _Editor)
         cursor.execute("ALTER TABLE billing_invoice ENABLE TRIGGER issued_invoice_is_frozen")
 
     issued.refresh_from_db()
