@@ -2,14 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 
 import pytest
+from django.db import connection
 
 from billing.services.cancel import cancel_now
 from billing.services.change import change_now
 from billing.services.subscribe import subscribe
 from credits.services.definitions import create_definition, delete_definition, update_definition
-from plans.models import Customer
+from plans.models import Customer, Subscription
 from plans.services.customers import update_customer
 from tests.billing.lives import run_sweeps
 from tests.factories import START, CustomerFactory, FixedComponentFactory, MetricFactory, UsageComponentFactory
@@ -116,3 +118,24 @@ def test_seats_that_cost_nothing_pay_for_nothing():
         cancel_now(subscription=subscription, at=at + 2 * HOUR)
 
     assert given == 1_000
+
+
+@pytest.mark.parametrize("end", ["change", "prorated cancel", "cancel"])
+def test_versions_from_before_the_upgrade_are_refunded_where_their_fees_were_credited(end):
+    pro = make_pro_plan()
+    big = make_pro_plan(quota=20_000, base_cents=5_800, beside=pro)
+    first = subscribe(at=APRIL, customer=CustomerFactory(), plan=pro.plan)
+    if end == "change":
+        change_now(subscription=first, price=big.price, at=APRIL_16)
+    else:
+        cancel_now(subscription=first, at=APRIL_16, prorate=end == "prorated cancel")
+    first.refresh_from_db()
+    known = first.refunded_from
+    Subscription.objects.update(refunded_from=None)
+
+    with connection.cursor() as cursor:
+        cursor.execute(import_module("billing.migrations.0011_versions_whose_fees_were_credited").REFUNDED)
+
+    first.refresh_from_db()
+    assert (known is None) == (end == "cancel")
+    assert (first.refunded_from is None) == (end == "cancel")
