@@ -387,6 +387,15 @@ class TestLateUsage:
 
         assert months() == []
 
+    def test_a_month_between_two_grants_has_nothing_to_burn(self, pro, customer):
+        bought(pro, customer, 100)
+        bought(pro, customer, 50, at=MARCH)
+        use(customer, pro.metric, 100, JANUARY + DAY)
+
+        jobs.settle_months(APRIL + HOUR)
+
+        assert months() == [(JANUARY, FEBRUARY, 100, 100), (MARCH, APRIL, 0, 0)]
+
     def test_a_month_after_the_last_unit_has_nothing_to_burn(self, pro, customer):
         bought(pro, customer, 100)
         use(customer, pro.metric, 100, JANUARY + DAY)
