@@ -6,11 +6,13 @@ import pytest
 
 from billing import gateway, jobs
 from billing.books import check_books
+from billing.exchange import RefundAtStripe
 from billing.models import Invoice, Payment, Refund, StripeInbox
 from billing.sandbox import FaultKind
 from billing.services import inbox
 from billing.services.credit_notes import credit_invoice
 from billing.services.due import next_due
+from billing.services.refunds import record_refund
 from billing.services.subscribe import subscribe
 from billing.words import payment_body
 from config.first_start import WEBHOOK_EVENTS
@@ -158,6 +160,22 @@ class TestFaults:
         assert refunds_of(at_stripe) == [(1_000, "succeeded")]
         assert len(list(at_stripe.v1.credit_notes.list())) == 1
 
+    @pytest.mark.parametrize("call", [1, 3])
+    def test_a_day_later_stripe_has_forgotten_the_keys_and_what_is_there_is_found(
+        self, paid, wire, stripe_sandbox, at_stripe, call
+    ):
+        credit(paid, 1_000)
+        wire.kill_at(call, "after")
+        with pytest.raises(wire.Killed):
+            jobs.make_refunds(AT + MINUTE)
+        wire.heal()
+        stripe_sandbox.set_clock(int(stripe_sandbox.clock.now()) + 2 * 24 * 3600)
+
+        jobs.make_refunds(AT + 2 * DAY)
+
+        assert refunds_of(at_stripe) == [(1_000, "succeeded")]
+        assert [note.amount for note in at_stripe.v1.credit_notes.list()] == [1_000]
+
     def test_what_stripe_refuses_is_tried_again_and_says_why(self, paid, at_stripe):
         credit(paid, 2_000)
         # Somebody was faster in Stripe's dashboard, and too little is left.
@@ -264,6 +282,26 @@ class TestEnds:
 
         assert len(events) == 2
         assert stored() == [(1_000, "failed", None)]
+
+    @pytest.mark.parametrize(
+        ("news", "ends"),
+        [
+            (["succeeded", "pending"], "succeeded"),
+            (["pending", "succeeded"], "succeeded"),
+            (["failed", "succeeded"], "failed"),
+            (["succeeded", "failed", "pending"], "failed"),
+        ],
+    )
+    def test_older_news_changes_nothing(self, paid, news, ends):
+        credit(paid, 1_000)
+        refund = Refund.objects.get()
+
+        for status in news:
+            there = RefundAtStripe.told(stripe_id="re_1", status=status, failure_reason="")
+            record_refund(refund=refund.public_id, there=there, at=AT + MINUTE)
+
+        refund.refresh_from_db()
+        assert refund.status == ends
 
     def test_without_an_event_it_is_asked_for_a_day_later(self, give_card, stripe_sandbox):
         credit(paid_by(give_card, "pm_card_pendingRefund"), 1_000)

@@ -254,7 +254,7 @@ def outcome(customer):
 
 
 def _kill_all_along(pro, act):
-    """Let an act die before every ninth of its statements in turn, do it then, and compare with one that was not disturbed."""
+    """Let an act die before every ninth of its statements, do it then, and compare with one that was not disturbed."""
     undisturbed = subscribed(pro)
     act(undisturbed)
     run_sweeps(JUNE + HOUR)
