@@ -171,9 +171,10 @@ class TestFaults:
         wire.heal()
         stripe_sandbox.set_clock(int(stripe_sandbox.clock.now()) + 2 * 24 * 3600)
 
-        jobs.make_refunds(AT + 2 * DAY)
+        assert jobs.make_refunds(AT + 2 * DAY).failed == 0
 
         assert refunds_of(at_stripe) == [(1_000, "succeeded")]
+        assert (Refund.objects.get().credit_at, Refund.objects.get().error) == (None, "")
         assert [note.amount for note in at_stripe.v1.credit_notes.list()] == [1_000]
 
     def test_what_stripe_refuses_is_tried_again_and_says_why(self, paid, at_stripe):
