@@ -110,6 +110,11 @@ class CreditGrant(models.Model):
             ),
         ]
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it ends: by its expiry, or sooner since it was revoked or its subscription ended; None for never."""
+        return min((at for at in (self.expires_at, self.revoked_at) if at is not None), default=None)
+
     def __str__(self) -> str:
         held = self.initial_amount
         amount = money_text(held, self.currency) if self.currency else grouped_number(held)

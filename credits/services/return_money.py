@@ -11,9 +11,10 @@ from credits.services.spend_money import Purse, book_purses
 
 def return_money(*, grant: CreditGrant, cents: int, at: datetime, notes: str) -> CreditTransaction:
     """Give a monetary grant back what it had paid, and return the movement. What returns to a grant that was revoked is
-    revoked at once. The caller holds the lock of the customer's money."""
+    revoked at once; one that ended with its subscription may pay for the invoice that takes the place of the old one.
+    The caller holds the lock of the customer's money."""
     returned = _move(grant, TransactionKind.RETURNED, cents, at, notes)
-    if grant.revoked_at is not None:
+    if grant.revoked_at is not None and not _ended_with_subscription(grant):
         _move(grant, TransactionKind.REVOKED, -cents, at, notes)
     return returned
 
@@ -35,6 +36,10 @@ def keep_money(*, customer: int, cents: int, currency: str, reference_code: str,
     kept = purse.keep(cents, currency=currency, starts_at=at, reference_code=reference_code, at=at)
     book_purses([purse])
     return kept.grant
+
+
+def _ended_with_subscription(grant: CreditGrant) -> bool:
+    return grant.subscription is not None and grant.subscription.ended_at == grant.revoked_at
 
 
 def _move(grant: CreditGrant, kind: TransactionKind, cents: int, at: datetime, notes: str) -> CreditTransaction:

@@ -70,7 +70,7 @@ class Purse:
         return [
             grant
             for grant in self.grants
-            if grant.ledger_remaining > 0 and grant.expires_at is not None and grant.expires_at <= by
+            if grant.ledger_remaining > 0 and (ends_at := grant.ends_at) is not None and ends_at <= by
         ]
 
     def expire(self, grants: Iterable[CreditGrant], *, at: datetime) -> None:
@@ -96,11 +96,10 @@ def lock_money(customers: Collection[int]) -> None:
 
 
 def open_purses(customers: Collection[int]) -> dict[int, Purse]:
-    """Read the monetary grants of customers that have something left, in the order in which they were made."""
+    """Read the monetary grants of customers that have something left, in the order in which they were made. Those that
+    ended with their subscription still pay for what was used before."""
     grants: dict[int, list[CreditGrant]] = defaultdict(list)
-    spendable = CreditGrant.objects.filter(
-        customer__in=customers, metric=None, ledger_remaining__gt=0, revoked_at__isnull=True
-    )
+    spendable = CreditGrant.objects.filter(customer__in=customers, metric=None, ledger_remaining__gt=0)
     for grant in spendable.select_related("definition").order_by("pk"):
         grants[grant.customer_id].append(grant)
     return {customer: Purse(customer, grants[customer]) for customer in customers}
@@ -128,7 +127,7 @@ def _money_grant(key: int, grant: CreditGrant) -> MoneyGrant:
         key=key,
         remaining=grant.ledger_remaining,
         starts_at=grant.starts_at,
-        ends_at=grant.expires_at,
+        ends_at=grant.ends_at,
         priority=grant.priority,
     )
     return MoneyGrant(burnable=burnable, coverage=coverage_of(grant))
