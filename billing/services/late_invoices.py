@@ -69,12 +69,17 @@ def bill_ended(*, subscriptions: Iterable[int], at: datetime) -> None:
 
 def without_next_invoice(subscriptions: Iterable[int]) -> set[int]:
     """Return which subscriptions have ended and have no draft any more, so that no invoice of theirs is to come."""
-    return set(_ended(subscriptions).values_list("pk", flat=True))
+    keys = set(subscriptions)
+    return keys & set(_ended(keys).values_list("pk", flat=True))
 
 
 def _ended(subscriptions: Iterable[int]) -> QuerySet[Subscription]:
-    drafts = Invoice.objects.computed_drafts().filter(subscription=OuterRef("pk"))
-    return Subscription.objects.filter(~Exists(drafts), pk__in=list(subscriptions), ended_at__isnull=False)
+    """The versions of these subscriptions of which none goes on and none has a draft."""
+    stable = Subscription.objects.filter(pk__in=list(subscriptions)).values("stable_subscription_id")
+    same = OuterRef("stable_subscription_id")
+    going_on = Subscription.objects.filter(stable_subscription_id=same, ended_at=None)
+    drafts = Invoice.objects.computed_drafts().filter(subscription__stable_subscription_id=same)
+    return Subscription.objects.filter(~Exists(going_on), ~Exists(drafts), stable_subscription_id__in=stable)
 
 
 def _unbilled(subscriptions: Collection[int]) -> dict[int, list[UsageDifference]]:

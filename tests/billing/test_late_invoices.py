@@ -9,12 +9,13 @@ from billing.exchange import Paid
 from billing.jobs import look_for_late_usage
 from billing.models import CreditNote, Invoice
 from billing.services.cancel import cancel_now
+from billing.services.change import change_now
 from billing.services.collect import record_payment
 from billing.services.late_invoices import bill_found
 from billing.services.subscribe import subscribe
 from billing.services.void import void_invoice
 from credits.models import CreditGrant
-from plans.models import SubscriptionPeriod
+from plans.models import Subscription, SubscriptionPeriod
 from tests.factories import CustomerFactory
 from tests.pro_plan import bills, make_pro_plan, sweep, use
 
@@ -62,6 +63,43 @@ def test_late_usage_is_an_invoice_of_its_own_when_its_time_is_over(ada, pro):
     late = Invoice.objects.get(kind="late")
     assert (late.number, late.status, late.send_at) == ("ADA-002", "issued", OVER)
     assert bills(ada)[-1] == ("issued", 1_500, [("late_usage", 300, 1_500)])
+
+
+class TestAVersionThatAChangeEnded:
+    @pytest.fixture
+    def bob(self, pro):
+        """1,000 calls billed with a change to a price of 3 cents a call, on the instant of `CANCELED`."""
+        customer = CustomerFactory(invoice_prefix="BOB")
+        subscription = subscribe(at=AT, customer=customer, plan=pro.plan)
+        use(customer, pro.metric, 1_000, AT + DAY)
+        cheaper = make_pro_plan(base_cents=None, quota=None, unit_cost_cents="3", beside=pro)
+        change_now(subscription=subscription, price=cheaper.price, at=CANCELED)
+        return customer
+
+    def test_what_is_found_last_of_it_waits_for_the_next_invoice(self, bob, pro):
+        # The window closes on 24 February, amid the second month of the version that follows. In the first one nothing
+        # was used.
+        sweep(CANCELED + 13 * DAY)
+        use(bob, pro.metric, 300, AT + DAY, key="late")
+
+        look_for_late_usage(OVER)
+        sweep(datetime(2026, 3, 1, 2, tzinfo=UTC))
+
+        assert bills(bob) == [
+            ("issued", 5_000, [("usage", 1_000, 5_000)]),
+            ("skipped", 0, []),
+            ("issued", 1_500, [("late_usage", 300, 1_500)]),
+        ]
+
+    def test_a_cancel_without_usage_bills_what_was_found_of_the_versions_before(self, bob, pro):
+        sweep(CANCELED + 13 * DAY)
+        use(bob, pro.metric, 300, AT + DAY, key="late")
+        look_for_late_usage(OVER)
+
+        cancel_now(subscription=Subscription.objects.live().get(), at=OVER + DAY)
+        sweep(OVER + 2 * DAY)
+
+        assert bills(bob)[-1] == ("issued", 1_500, [("late_usage", 300, 1_500)])
 
 
 def test_nothing_late_is_no_invoice(ada):
