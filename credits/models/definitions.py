@@ -139,12 +139,14 @@ class CreditDefinition(GrantTerms):
 class SubscriptionCredit(GrantTerms):
     """What a definition grants to one subscription: the copy that was sold, which later changes do not reach.
 
-    `refilled_until` is the instant up to which the refills of its own calendar are written.
+    `refilled_until` is the instant up to which the refills of its own calendar are written. One that was sold before
+    quotas followed the clock which counts their metric may still renew by the shortest clock of its subscription.
     """
 
     subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="credits")
     definition = models.ForeignKey(CreditDefinition, on_delete=models.PROTECT, related_name="+")
     refilled_until = models.DateTimeField(null=True, blank=True)
+    renews_by_shortest_clock = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField()
 
     class Meta(GrantTerms.Meta):

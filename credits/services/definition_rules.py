@@ -1,5 +1,6 @@
 """What a credit definition may say: which links belong together, and which terms."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from django.db.models import Q
@@ -228,10 +229,17 @@ def _longest_renewal(definition: CreditDefinition) -> int | None:
         components = components.filter(price=definition.price)
     else:
         components = components.filter(price__plan=definition.plan)
-    found = list(components)
-    linked = [one for one in found if one.component_id == definition.price_component_id]
-    clocks = [component.clock for component in linked or found]
-    return _most_days(shortest(clocks)) if clocks else None
+    clock = clock_that_renews(definition, list(components))
+    return None if clock is None else _most_days(clock)
+
+
+def clock_that_renews(definition: CreditDefinition, components: Sequence[PriceComponent]) -> Clock | None:
+    """The clock of the linked component, else of the one that counts the definition's metric, else the shortest; None
+    without components."""
+    linked = [one for one in components if one.component_id == definition.price_component_id]
+    counting = [one for one in components if one.metric_id is not None and one.metric_id == definition.metric_id]
+    chosen = linked or counting or components
+    return shortest(one.clock for one in chosen) if chosen else None
 
 
 def _most_days(clock: Clock) -> int:

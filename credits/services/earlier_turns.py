@@ -17,6 +17,7 @@ from fractions import Fraction
 from django.db.models import F, Max, Min, Q, QuerySet, Sum
 
 from credits.models import CreditTransaction, TransactionKind, UsageDifference
+from credits.positions import Position
 from credits.services.positions import read_positions
 from credits.services.turn_allowances import TurnAllowances
 from plans.models import PeriodKind, Subscription, SubscriptionPeriod
@@ -204,11 +205,12 @@ class _Fees:
 
 def _taken(stretches: Collection[SubscriptionPeriod], metric: int, at: datetime) -> dict[int, Decimal]:
     """What plans' allowances have paid for in stretches, by their keys: units that quotas covered, and those of the
-    number of the plan's feature. What an operator added to a quota, or took from it, is no part of that."""
+    number of the plan's feature. What an operator added to a quota, or took from it, is no part of that, and neither
+    are quotas that another item still renews."""
     metered = [stretch for stretch in stretches if stretch.kind != PeriodKind.PAUSE]
     taken: dict[int, Decimal] = defaultdict(Decimal, given_units([one for one in metered if one.settled_at]))
     quotas = CreditTransaction.objects.filter(
-        grant__period__isnull=False, grant__rolled_from=None, grant__metric=metric
+        grant__period__metric=metric, grant__rolled_from=None, grant__metric=metric
     ).order_by()
     burned = quotas.filter(period__in=metered, kind__in=(TransactionKind.BURNED, TransactionKind.RETURNED))
     for period, units in burned.values_list("period_id").annotate(Sum("amount")):
@@ -229,9 +231,17 @@ def _unsettled(stretches: Sequence[SubscriptionPeriod], metric: int, at: datetim
         return {}
     pair = (stretches[0].customer_id, metric)
     position = read_positions([pair], at=at, with_reservations=False)[pair]
-    quotas = {grant.key for grant in position.grants if grant.period is not None and grant.rolled_from is None}
+    quotas = _quotas_of_metric(position, metric)
     return {
         stretch.pk: sum((units for key, units in position.burn.by_grant(stretch.pk).items() if key in quotas), _ZERO)
         + max(position.burn.included.get(stretch.pk, _ZERO) - stretch.units_in_price, _ZERO)
         for stretch in stretches
     }
+
+
+def _quotas_of_metric(position: Position, metric: int) -> set[int]:
+    """The grants of a position that came with periods of its own metric, by their keys."""
+    quotas = [grant for grant in position.grants if grant.period is not None and grant.rolled_from is None]
+    periods = SubscriptionPeriod.objects.filter(pk__in={grant.period for grant in quotas}, metric=metric)
+    of_metric = set(periods.values_list("pk", flat=True))
+    return {grant.key for grant in quotas if grant.period in of_metric}

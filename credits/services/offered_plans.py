@@ -3,10 +3,11 @@ from collections import defaultdict
 from django.db.models import Prefetch, prefetch_related_objects
 
 from credits.models import ApplicationType, CreditDefinition, Scope
+from credits.services.definition_rules import clock_that_renews
 from credits.services.refill import refill_clock
 from plans.cards import Card, OfferedPlan, Quota, card_of, offered_plan
 from plans.models import ComponentKind, Merchant, Metric, Plan, PlanFeature, Price, PricingTable
-from plans.periods import Clock, shortest
+from plans.periods import Clock
 from plans.services.pricing_tables import offer_of
 
 
@@ -89,11 +90,8 @@ def _unit_in_advance(price: Price | None) -> str:
 
 
 def _renewal_clock(definition: CreditDefinition, price: Price | None) -> Clock | None:
-    """Its own calendar, else the clock of the linked component, else the shortest of the price, if there is one."""
+    """Its own calendar, else the clock that renews it at a price, if there is one."""
     if definition.refill_rrule:
         return refill_clock(definition.refill_rrule)
     components = list(price.components.all()) if price is not None else []
-    for component in components:
-        if component.component_id == definition.price_component_id:
-            return component.clock
-    return shortest(component.clock for component in components) if components else None
+    return clock_that_renews(definition, components)

@@ -44,7 +44,7 @@ def grant_for_added_units(added: Iterable[AddedUnits], *, at: datetime) -> list[
             continue
         for credit in credits:
             if credit.subscription_id == one.period.subscription_id:
-                grants += _grants_of(credit, one, item_of(credit.definition, of_subscription), at)
+                grants += _grants_of(credit, one, item_of(credit, of_subscription), at)
     return write_grants(grants, at=at)
 
 

@@ -119,7 +119,7 @@ def grant_for_periods(
         items = items_of_subscriptions({credit.subscription_id for credit in credits})
     wanted = []
     for credit in credits.prefetch_related("definition").order_by("pk"):
-        item = item_of(credit.definition, items[credit.subscription_id])
+        item = item_of(credit, items[credit.subscription_id])
         wanted += [(credit, period) for period in by_subscription[credit.subscription_id] if period.item_id == item.pk]
     there = set(
         CreditGrant.objects.filter(period__in=[period.pk for _, period in wanted]).values_list(
@@ -236,11 +236,16 @@ def items_of_subscriptions(subscriptions: Iterable[int]) -> dict[int, list[Subsc
     return items
 
 
-def item_of(definition: CreditDefinition, items: Sequence[SubscriptionItem]) -> SubscriptionItem:
-    """The item whose clock renews a definition: its linked component's, else the shortest, its metric's first."""
+def item_of(credit: SubscriptionCredit, items: Sequence[SubscriptionItem]) -> SubscriptionItem:
+    """The item whose clock renews a copy: that of the linked component, else the one that counts its metric, else the
+    one with the shortest clock."""
+    definition = credit.definition
     for item in items:
         if item.component is not None and item.component.component_id == definition.price_component_id:
             return item
+    counting = [item for item in items if item.metric_id is not None and item.metric_id == definition.metric_id]
+    if counting and not credit.renews_by_shortest_clock:
+        return counting[0]
     return min(
         items,
         key=lambda item: (

@@ -37,7 +37,7 @@ class TurnAllowances:
         self._metric = metric
         self._quotas: dict[int, list[SubscriptionCredit]] = defaultdict(list)
         for credit in credits:
-            self._quotas[item_of(credit.definition, items[credit.subscription_id]).pk].append(credit)
+            self._quotas[item_of(credit, items[credit.subscription_id]).pk].append(credit)
         self._given = _given_whole(subscriptions, metric)
         per_seat = {credit.subscription_id for credit in credits if credit.per_seat}
         self._paid = PaidUnits(per_seat, since=since, ended=True) if per_seat else None
