@@ -112,7 +112,7 @@ class _Walk:
         self.paid_until: dict[str, datetime] = {}
         subscriptions = {stretch.subscription_id for stretch in stretches}
         self._allowances = TurnAllowances(subscriptions, metric=metric, since=stretches[0].start_at)
-        self._fees = _Fees(subscriptions)
+        self._fees = FeesForDays(subscriptions)
         self._taken = _taken(stretches, metric, at)
         self._last = {stretch.subscription_id: stretch.pk for stretch in stretches}
 
@@ -174,7 +174,7 @@ def _resumes_elsewhere(turn: SubscriptionPeriod, stretch: SubscriptionPeriod) ->
     return turn.subscription_id == stretch.subscription_id and turn.whole != stretch.whole
 
 
-class _Fees:
+class FeesForDays:
     """The fees in advance of subscriptions that are for days: neither of nothing, nor such that come once."""
 
     def __init__(self, subscriptions: Collection[int]) -> None:

@@ -18,18 +18,7 @@ from plans.services.units import PaidUnits
 
 _WHOLE = Fraction(1)
 _NO_PARTS: Mapping[int, Fraction] = MappingProxyType({})
-
-
-def grant_with_subscription(*, at: datetime, subscription: Subscription) -> list[CreditGrant]:
-    """Copy the credits that are sold with a new subscription, and write the grants that begin with it: those of its
-    stored periods, the first of each calendar with the refill after it, and single ones.
-
-    The caller holds the lock of the customer.
-    """
-    definitions = CreditDefinition.objects.granted_with(subscription.plan, subscription.price)
-    credits = copy_credits(definitions, [subscription], at=at)
-    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item")
-    return begin_credits(credits, at=at) + grant_for_periods(at=at, periods=periods)
+_NO_MONEY: Mapping[int, Sequence[CreditGrant]] = MappingProxyType({})
 
 
 def copy_credits(
@@ -102,11 +91,13 @@ def grant_for_periods(
     periods: Iterable[SubscriptionPeriod],
     parts: Mapping[int, Fraction] = _NO_PARTS,
     items: Mapping[int, Sequence[SubscriptionItem]] | None = None,
+    money: Mapping[int, Sequence[CreditGrant]] = _NO_MONEY,
 ) -> list[CreditGrant]:
     """Write the renewing grants of these periods that are not there yet, one per copy that was sold and period.
 
     A part of a period has none of its own, unless `parts` says by its key which share of a whole it is given: what it
-    is given otherwise depends on the parts before it. What the item owes is withheld. A grant lives as long as its
+    is given otherwise depends on the parts before it. What the item owes is withheld, and the grants of `money`, by
+    the keys of periods, take the place of what these would give. A grant lives as long as its
     period, or shorter if so many days were sold. The periods' items should be loaded. The caller holds the locks of
     the periods' subscriptions, so that nobody else writes the same, and may give their `items` if it has read them.
     """
@@ -131,9 +122,11 @@ def grant_for_periods(
     missing = [
         (credit, period)
         for credit, period in wanted
-        if (credit.definition_id, period.pk) not in there and (period.pk, credit.definition.metric_id) not in keys
+        if (credit.definition_id, period.pk) not in there
+        and (period.pk, credit.definition.metric_id) not in keys
+        and not (period.pk in money and credit.definition.currency)
     ]
-    grants = _grants_of_periods(missing, parts, at)
+    grants = _grants_of_periods(missing, parts, at) + [grant for several in money.values() for grant in several]
     for period in sorted(special, key=lambda one: one.start_at):
         quotas = [credit for credit, of in wanted if of is period and credit.definition.metric_id == of.metric_id]
         if not any((credit.definition_id, period.pk) in there for credit in quotas):

@@ -7,22 +7,22 @@ that is owed: it is taken off the allowances of the turns that begin before the 
 nobody gets more than his days paid for, and nothing makes overage of what is used already.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
-from credits.models import CreditGrant, CreditTransaction, TransactionKind
+from credits.models import CreditDefinition, CreditGrant
 from credits.services.earlier_turns import EarlierTurns, given_units, have_cut_turns, read_earlier_turns
-from credits.services.positions import lock_balances
-from credits.services.renew import grant_for_periods, grants_of_quotas
+from credits.services.money_allowances import have_turns_before, share_money
+from credits.services.positions import MONEY, lock_balances
+from credits.services.renew import begin_credits, copy_credits, grant_for_periods, grants_of_quotas
 from credits.services.turn_allowances import TurnAllowances
 from credits.services.write_grants import write_grants
 from plans.models import PeriodKind, Subscription, SubscriptionItem, SubscriptionPeriod
-from plans.services.item_periods import clock_of, is_fee_for_days, is_in_advance
+from plans.services.item_periods import clock_of, is_fee_for_days
 from plans.services.metric_versions import hold_versions
 from plans.services.parts import is_part, rounded_up
 
@@ -39,32 +39,68 @@ def grant_after_change(*, subscription: Subscription, at: datetime) -> list[Cred
     """
     _give_what_is_paid_until_fees_begin(subscription, at)
     periods = SubscriptionPeriod.objects.filter(subscription=subscription).order_by("start_at", "pk")
-    granted, whole = [], []
+    granted: list[CreditGrant] = []
+    whole: list[int] = []
+    money: dict[int, list[CreditGrant]] = {}
     for period in periods.select_related("item__component__price"):
-        money = _money_of(period, subscription, at) if period.start_at == at else None
         units = _units_of(period, subscription, at) if period.start_at == at else None
-        if money is not None and units is None and period.metric_id is not None:
-            units = _allow(period, EarlierTurns(), at)
-        granted += [*(money or []), *(units or [])]
-        if money is None and units is None and not is_part(period):
+        if units is not None:
+            granted += units
+        elif not is_part(period):
             whole.append(period.pk)
+        if period.start_at == at:
+            given = share_money(period, subscription, at=at, goes_on=True, even_whole=units is not None)
+            if given is not None:
+                money[period.pk] = given
     # Read again, since items owe by now.
     return write_grants(granted, at=at) + grant_for_periods(
-        at=at, periods=periods.filter(pk__in=whole).select_related("item")
+        at=at, periods=periods.filter(pk__in=whole).select_related("item"), money=money
     )
 
 
-def owe_from_before(*, subscription: Subscription, at: datetime) -> None:
-    """Note what a new subscription owes: what plans' allowances paid for in turns of ended subscriptions which still
-    run, beyond what the days that were paid for, and kept, are worth. What these left unused is gone. The caller holds
-    the customer's lock; grants are written afterwards."""
-    items = {item.metric_id: item for item in subscription.items.all() if item.metric_id is not None}
+def grant_with_subscription(*, at: datetime, subscription: Subscription) -> list[CreditGrant]:
+    """Copy the credits that are sold with a new subscription, and write the grants that begin with it: those of its
+    stored periods, the first of each calendar with the refill after it, and single ones.
+
+    What plans' allowances paid for in turns of ended subscriptions which still run, beyond what the days that were paid
+    for, and kept, are worth, is withheld. What these left unused is gone. The caller holds the lock of the customer.
+    """
+    definitions = CreditDefinition.objects.granted_with(subscription.plan, subscription.price)
+    credits = copy_credits(definitions, [subscription], at=at)
+    money: dict[int, list[CreditGrant]] = {}
+    if _lock_what_was_before(subscription):
+        _owe_from_before(subscription)
+        for period in _first_periods(subscription):
+            given = share_money(period, subscription, at=at, goes_on=False)
+            if given is not None:
+                money[period.pk] = given
+    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item")
+    return begin_credits(credits, at=at) + grant_for_periods(at=at, periods=periods, money=money)
+
+
+def _lock_what_was_before(subscription: Subscription) -> bool:
+    """Take the locks of the balances where turns of ended subscriptions still run; tell whether any does."""
     customer, start_at = subscription.customer_id, subscription.started_at
-    if not have_cut_turns(customer=customer, metrics=items.keys(), at=start_at, beside=subscription):
-        return
+    metrics = set(subscription.items.exclude(metric=None).values_list("metric_id", flat=True))
+    is_cut = have_cut_turns(customer=customer, metrics=metrics, at=start_at, beside=subscription)
+    if not is_cut and not have_turns_before(customer=customer, at=start_at):
+        return False
     hold_versions()
-    lock_balances([(customer, metric) for metric in items])
-    for metric, item in items.items():
+    lock_balances([(customer, metric) for metric in {*metrics, MONEY}])
+    return True
+
+
+def _first_periods(subscription: Subscription) -> QuerySet[SubscriptionPeriod]:
+    """The first period of each item of each kind."""
+    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item__component__price")
+    return periods.order_by("item_id", "kind", "start_at").distinct("item_id", "kind")
+
+
+def _owe_from_before(subscription: Subscription) -> None:
+    customer, start_at = subscription.customer_id, subscription.started_at
+    for item in subscription.items.exclude(metric=None):
+        metric = item.metric_id
+        assert metric is not None
         earlier = read_earlier_turns(customer=customer, metric=metric, at=start_at, following=subscription)
         _owe(item, earlier.balance, earlier)
 
@@ -176,66 +212,3 @@ def _units_of_turn_before(item: SubscriptionItem, before: Subscription, at: date
         units = TurnAllowances({before.pk}, metric=item.metric_id, since=last.start_at).of_turn(last, at)
     days, days_before = item.clock.approximate_days, last.item.clock.approximate_days
     return rounded_up(Fraction(units) * days / days_before)
-
-
-def _money_of(period: SubscriptionPeriod, subscription: Subscription, at: datetime) -> list[CreditGrant] | None:
-    """The money that a plan gives with a period, shared by days, together with that of turns of versions before which
-    still run, less what was spent of it; whole minor units, rounded down. None for a period that is given all of it."""
-    sold = TurnAllowances({subscription.pk}, metric=None, currency=subscription.price.currency, since=period.start_at)
-    quotas = sold.quotas(period)
-    if not quotas:
-        return None
-    before = _money_before(subscription, period, at)
-    if before is None and not is_part(period):
-        return None
-    worth = sold.worth(period, period.start_at, period.end_at)
-    cents = Decimal(max(math.floor((before or 0) + worth), 0))
-    return grants_of_quotas(
-        period, [(one, sold.amount(one, period, at), sold.seats(one, at)) for one in quotas], cents, at
-    )
-
-
-def _money_before(subscription: Subscription, period: SubscriptionPeriod, at: datetime) -> Fraction | None:
-    """What the days of turns that still run were worth of the money of the versions before, less what was spent of it;
-    None where there are no such turns."""
-    stable = subscription.stable_subscription_id
-    running = [
-        one
-        for one in SubscriptionPeriod.objects.filter(
-            subscription__stable_subscription_id=stable, kind=period.kind, start_at__lt=at
-        )
-        .exclude(subscription=subscription)
-        .select_related("item__component", "subscription")
-        .order_by("start_at")
-        if one.whole[1] > at
-    ]
-    if not running:
-        return None
-    money = TurnAllowances(
-        {one.subscription_id for one in running},
-        metric=None,
-        currency=subscription.price.currency,
-        since=running[0].start_at,
-    )
-    giving = {one.item_id: one for one in reversed(running) if money.quotas(one)}
-    if not giving:
-        return None
-    worth = sum((money.worth(one, one.start_at, _kept_until(one)) for one in giving.values()), Fraction(0))
-    return worth - _spent(running)
-
-
-def _kept_until(period: SubscriptionPeriod) -> datetime:
-    """Up to when a version's money counts: to its end, or where its fees were kept to that of the turn."""
-    subscription = period.subscription
-    keeps = subscription.refunded_from is None and is_in_advance(period.item)
-    return period.whole[1] if keeps else subscription.ended_at or period.end_at
-
-
-def _spent(periods: Iterable[SubscriptionPeriod]) -> Fraction:
-    """What was spent of the money that came with periods."""
-    moved = CreditTransaction.objects.filter(
-        grant__period__in=[period.pk for period in periods],
-        grant__metric=None,
-        kind__in=(TransactionKind.BURNED, TransactionKind.RETURNED),
-    )
-    return -Fraction(moved.aggregate(cents=Sum("amount"))["cents"] or 0)
