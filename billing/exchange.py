@@ -1,6 +1,7 @@
 """What goes to Stripe and what comes back, in our own words. Amounts are minor units, ids of ours are public ids."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Self
@@ -187,3 +188,24 @@ class Intent:
     taken_cents: int = 0
     card: Card | None = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectAtStripe:
+    """An invoice, a payment of one, a payment intent, a refund or a dispute, as far as it is compared.
+
+    `our_id` and `revision` are what its metadata says, which anybody at Stripe may have written. Amounts are minor
+    units, None where Stripe's is no whole number of them: `amount_cents` is what it comes to, `paid_cents` what was
+    paid of it. `stripe_invoice_id` and `intent_id` are what it belongs to, empty where Stripe names none.
+    """
+
+    stripe_id: str
+    status: str
+    currency: str
+    made_at: datetime
+    amount_cents: int | None
+    paid_cents: int | None = None
+    our_id: str = ""
+    revision: str = ""
+    stripe_invoice_id: str = ""
+    intent_id: str = ""

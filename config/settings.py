@@ -273,6 +273,7 @@ SCHEDULES: list[dict[str, Any]] = [
     {"name": "candela: send", "func": "billing.jobs.sweep_send", "minutes": 1},
     {"name": "candela: collect", "func": "billing.jobs.sweep_collect", "minutes": 1},
     {"name": "candela: inbox", "func": "billing.jobs.sweep_inbox", "minutes": 1},
+    {"name": "candela: reconcile", "func": "billing.jobs.reconcile", "minutes": 5},
     {"name": "candela: prove the books", "func": "billing.jobs.prove_books", "minutes": 24 * 60},
 ]
 

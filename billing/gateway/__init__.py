@@ -18,6 +18,7 @@ from billing.gateway.connection import (
 from billing.gateway.customers import attach_payment_method, ensure_customer, forget_card, update_customer
 from billing.gateway.intents import open_intent, read_intent, release_held, take_held
 from billing.gateway.invoices import charge_invoice, send_invoice, void_invoice
+from billing.gateway.listing import PageAtStripe, look_again, read_page
 from billing.gateway.refunds import credit_invoice, make_refund
 from billing.gateway.webhooks import (
     create_webhook_endpoint,
@@ -31,6 +32,7 @@ __all__ = [
     "SANDBOX_KEY",
     "SANDBOX_PUBLISHABLE_KEY",
     "CardDeclined",
+    "PageAtStripe",
     "StripeRefused",
     "StripeUnavailable",
     "attach_payment_method",
@@ -40,10 +42,12 @@ __all__ = [
     "ensure_customer",
     "forget_card",
     "keep_webhook_secret",
+    "look_again",
     "make_refund",
     "mirror_event",
     "open_intent",
     "read_intent",
+    "read_page",
     "release_held",
     "sandbox_url",
     "send_invoice",

@@ -1,5 +1,6 @@
 from billing.models.checkouts import Checkout, CheckoutStatus, IntentType
 from billing.models.credit_notes import CreditNote, CreditNoteLine, ReturnedCredit, StripeVoid
+from billing.models.disputes import Dispute, DisputeStatus
 from billing.models.invoices import (
     OPEN,
     SENDABLE,
@@ -11,6 +12,13 @@ from billing.models.invoices import (
     LineType,
 )
 from billing.models.payments import Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
+from billing.models.reconciliation import (
+    Difference,
+    DifferenceKind,
+    Reconciliation,
+    ReconciliationStage,
+    SeenAtStripe,
+)
 from billing.models.refunds import Refund, RefundStatus
 from billing.models.stripe_inbox import StripeInbox
 from billing.models.tax import TaxMethod, TaxNexus, TaxRate, TaxRegistration, TaxSettings
@@ -22,6 +30,10 @@ __all__ = [
     "CheckoutStatus",
     "CreditNote",
     "CreditNoteLine",
+    "Difference",
+    "DifferenceKind",
+    "Dispute",
+    "DisputeStatus",
     "IntentType",
     "Invoice",
     "InvoiceKind",
@@ -33,9 +45,12 @@ __all__ = [
     "PaymentMethod",
     "PaymentMethodStatus",
     "PaymentStatus",
+    "Reconciliation",
+    "ReconciliationStage",
     "Refund",
     "RefundStatus",
     "ReturnedCredit",
+    "SeenAtStripe",
     "StripeInbox",
     "StripeVoid",
     "TaxMethod",

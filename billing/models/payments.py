@@ -50,7 +50,8 @@ class Payment(models.Model):
 
     Failed attempts are counted by `attempt` (the number of our charge), a success can arrive by our own call and by
     webhook and is kept once per invoice. `external_id` is the provider's id of what was
-    paid (Stripe: the invoice), or of the payment intent that failed.
+    paid (Stripe: the invoice), or of the payment intent that failed. `intent_id` is Stripe's payment intent that took
+    the money, where somebody had to ask for it: Stripe's refunds and disputes name that, and not the invoice.
     """
 
     public_id = public_id_field("pay_")
@@ -63,6 +64,7 @@ class Payment(models.Model):
     amount_cents = models.BigIntegerField()
     currency = models.CharField(max_length=3)
     external_id = models.CharField(max_length=255)
+    intent_id = models.CharField(max_length=255, null=True, blank=True)
     attempt = models.PositiveIntegerField(default=0)
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(blank=True)
@@ -74,8 +76,12 @@ class Payment(models.Model):
             models.UniqueConstraint(
                 fields=["invoice", "attempt"], condition=Q(status="failed"), name="failed_attempt_is_recorded_once"
             ),
+            models.UniqueConstraint(
+                fields=["intent_id"], condition=Q(status="succeeded"), name="intent_takes_one_payment"
+            ),
             models.CheckConstraint(condition=Q(amount_cents__gte=0), name="payment_amount_is_not_negative"),
         ]
+        indexes = [models.Index(fields=["external_id"], name="payment_by_external_id")]
 
     def __str__(self) -> str:
         return f"{self.status} {self.amount_cents} {self.currency}"

@@ -128,6 +128,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
         amount_cents=paid.amount_cents,
         currency=row.currency,
         external_id=paid.reference,
+        intent_id=paid.reference if paid.reference.startswith("pi_") else None,
         attempt=row.collect_attempts + 1,
         created_at=at,
     )
