@@ -12,7 +12,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
 
-from billing import late_usage_admin, pack_admin, tax_admin  # noqa: F401 registers their pages
+from billing import difference_admin, late_usage_admin, pack_admin, tax_admin  # noqa: F401 registers their pages
+from billing.dispute_admin import dispute_sentence
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text
 from billing.invoice_page import sums_with_tax, tax_note
 from billing.models import Checkout, CheckoutStatus, Invoice, InvoiceLine, Payment, StripeInbox
@@ -63,6 +64,15 @@ def statement(invoice: Invoice, *, at: datetime) -> dict[str, Any]:
                 "amount": amount(payment.amount_cents, currency),
             }
             for payment in invoice.payments.select_related("payment_method").order_by("created_at", "pk")
+        ],
+        "disputes": [
+            {
+                "dispute": dispute,
+                "at": moment_text(dispute.opened_at),
+                "amount": amount(dispute.amount_cents, currency),
+                "sentence": dispute_sentence(dispute),
+            }
+            for dispute in invoice.disputes.order_by("opened_at", "pk")
         ],
     }
 

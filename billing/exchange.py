@@ -145,6 +145,14 @@ class RefundAtStripe:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidInvoice:
+    """An invoice at Stripe that a payment intent has paid; `our_id` is what its metadata says, empty where nothing."""
+
+    stripe_id: str
+    our_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A payment method that Stripe keeps for a customer."""
 

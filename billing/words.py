@@ -7,7 +7,17 @@ from rest_framework import serializers
 
 from billing.credit_note_words import adjustment_body
 from billing.exchange import Intent
-from billing.models import Checkout, CreditNote, Invoice, InvoiceLine, Payment, PaymentMethod, RefundStatus
+from billing.models import (
+    Checkout,
+    CreditNote,
+    DisputeStatus,
+    Invoice,
+    InvoiceLine,
+    Payment,
+    PaymentMethod,
+    RefundStatus,
+)
+from billing.models.disputes import FINAL
 from billing.models.invoices import InvoiceStatus
 from billing.models.payments import PaymentMethodStatus
 from billing.tax_words import invoice_tax_words, line_tax_words, tax_line_bodies
@@ -207,7 +217,7 @@ def line_body(line: InvoiceLine) -> dict[str, Any]:
 
 
 def payment_body(payment: Payment) -> dict[str, Any]:
-    """Shape a payment; its invoice, customer, subscription's plan and refunds must be loaded."""
+    """Shape a payment; its invoice, customer, subscription's plan, refunds and disputes must be loaded."""
     invoice = payment.invoice
     subscription = invoice.subscription
     return {
@@ -220,6 +230,7 @@ def payment_body(payment: Payment) -> dict[str, Any]:
         "currency": payment.currency,
         "status": payment.status,
         **_refunded(payment),
+        "disputeStatus": _dispute_status(payment),
         "paymentProvider": "stripe",
         "customerInvoiceNumber": invoice.number,
         "subscriptionId": subscription and subscription.public_id,
@@ -268,7 +279,32 @@ def whole_payment_body(payment: Payment) -> dict[str, Any]:
             }
             for refund in payment.refunds.all()
         ],
+        "disputes": [
+            {
+                "id": dispute.public_id,
+                "externalDisputeId": dispute.external_id,
+                "amountCents": dispute.amount_cents,
+                "currency": dispute.currency,
+                "reason": dispute.reason or None,
+                "status": dispute.status,
+                "evidenceDueAt": dispute.evidence_due_at,
+                "openedAt": dispute.opened_at,
+                "closedAt": dispute.closed_at,
+            }
+            for dispute in payment.disputes.all()
+        ],
     }
+
+
+def _dispute_status(payment: Payment) -> str:
+    """Say whether a bank questions the payment: `charged_back` where a dispute was lost, `open` while one is not
+    decided, `closed` where none took anything, else `none`."""
+    statuses = {dispute.status for dispute in payment.disputes.all()}
+    if DisputeStatus.LOST in statuses:
+        return "charged_back"
+    if statuses - set(FINAL):
+        return "open"
+    return "closed" if statuses else "none"
 
 
 def _refunded(payment: Payment) -> dict[str, Any]:

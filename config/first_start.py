@@ -17,6 +17,7 @@ from django.utils import timezone
 from djstripe.models import WebhookEndpoint
 
 from billing import gateway
+from billing.services.disputes import DISPUTE_MOVED
 from billing.services.inbox import INTENT_MOVED, REFUND_MOVED
 from billing.services.subscribe import subscribe
 from config.keys import create_api_key, find_active_key
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 OPERATOR = "operator"
 SAMPLE = "Sample plan"
-WEBHOOK_EVENTS = ["invoice.paid", *INTENT_MOVED, *REFUND_MOVED]
+WEBHOOK_EVENTS = ["invoice.paid", *INTENT_MOVED, *REFUND_MOVED, *DISPUTE_MOVED]
 # The address for an endpoint that somebody made in Stripe's dashboard; what protects it is the signature.
 WEBHOOK_UUID = "7a0c9a52-2d0f-4b52-9a52-0d1f6f1f3b11"
 

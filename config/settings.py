@@ -219,6 +219,7 @@ UNFOLD: dict[str, Any] = {
                 "Invoices": [
                     ("Invoices", "receipt_long", "billing_invoice"),
                     ("Payments", "payments", "billing_payment"),
+                    ("Disputes", "gavel", "billing_dispute"),
                     ("Late usage", "history", "plans_subscriptionperiod"),
                 ],
                 "Business and tax": [
@@ -231,6 +232,7 @@ UNFOLD: dict[str, Any] = {
                 "Developers": [("API keys", "key", "config_apikey")],
                 "System": [
                     ("Stripe inbox", "inbox", "billing_stripeinbox"),
+                    ("Differences from Stripe", "difference", "billing_difference"),
                     ("Stripe customers", "cloud", "djstripe_customer"),
                     ("Stripe invoices", "cloud", "djstripe_invoice"),
                     ("Stripe payment methods", "cloud", "djstripe_paymentmethod"),

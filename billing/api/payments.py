@@ -86,6 +86,6 @@ def with_names(payments: Any) -> Any:
     """Read payments, the latest first, with all that their words show."""
     return (
         payments.select_related("customer", "payment_method", "invoice__subscription__plan")
-        .prefetch_related("refunds")
+        .prefetch_related("refunds", "disputes")
         .order_by("-created_at", "-pk")
     )

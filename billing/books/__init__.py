@@ -27,6 +27,7 @@ from billing.books.money import burned_money_is_on_an_invoice, kept_money_is_gra
 from billing.books.months import months_are_settled_in_order, settled_months_burned_what_they_credited
 from billing.books.payments import (
     bought_packs_are_granted_when_paid,
+    charged_back_payments_go_back_once,
     checkouts_come_to_their_end,
     paid_invoices_have_their_payment,
 )
@@ -98,6 +99,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "credit note numbers have no gaps": credit_note_numbers_have_no_gaps,
     "what a credit note takes back went somewhere": credited_money_went_back,
     "no payment is given back more than once": refunds_fit_their_payments,
+    "what was charged back is not refunded too": charged_back_payments_go_back_once,
     "what a void invoice took is returned": voided_money_went_back,
     "a replacement repeats what is void": replacements_repeat_what_is_void,
     "a carried balance is on one later invoice": carried_balances_are_taken_along_once,

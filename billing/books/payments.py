@@ -39,6 +39,29 @@ def paid_invoices_have_their_payment(at: datetime) -> Outcome:
     )
 
 
+def charged_back_payments_go_back_once(at: datetime) -> Outcome:
+    """Compare what was refunded of a payment after its dispute began with what a lost dispute has left of it."""
+    return compare(
+        """
+        SELECT format('payment %%s of %%s: %%s were charged back, and %%s refunded after the dispute began',
+                payment.public_id, payment.amount_cents, lost.cents, refunded.cents),
+            lost.cents + refunded.cents > payment.amount_cents AND refunded.cents > 0
+        FROM (
+            SELECT payment_id, sum(amount_cents) AS cents, min(opened_at) AS opened_at
+            FROM billing_dispute WHERE status = 'lost' GROUP BY 1
+        ) AS lost
+        JOIN billing_payment payment ON payment.id = lost.payment_id
+        CROSS JOIN LATERAL (
+            SELECT COALESCE(sum(amount_cents), 0) AS cents FROM billing_refund
+            WHERE payment_id = payment.id AND external_id IS NOT NULL AND status <> 'failed'
+                AND created_at > lost.opened_at
+        ) AS refunded
+        ORDER BY payment.id
+        """,
+        at,
+    )
+
+
 def bought_packs_are_granted_when_paid(at: datetime) -> Outcome:
     """Find packs on a paid invoice without the grant of what they hold, and packs that are granted but not paid."""
     return compare(

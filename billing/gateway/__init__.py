@@ -12,10 +12,12 @@ from billing.gateway.connection import (
     CardDeclined,
     StripeRefused,
     StripeUnavailable,
+    dashboard_url,
     sandbox_url,
     uses_sandbox,
 )
 from billing.gateway.customers import attach_payment_method, ensure_customer, forget_card, update_customer
+from billing.gateway.disputes import invoices_paid_by
 from billing.gateway.intents import open_intent, read_intent, release_held, take_held
 from billing.gateway.invoices import charge_invoice, send_invoice, void_invoice
 from billing.gateway.listing import PageAtStripe, look_again, read_page
@@ -39,8 +41,10 @@ __all__ = [
     "charge_invoice",
     "create_webhook_endpoint",
     "credit_invoice",
+    "dashboard_url",
     "ensure_customer",
     "forget_card",
+    "invoices_paid_by",
     "keep_webhook_secret",
     "look_again",
     "make_refund",

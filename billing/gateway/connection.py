@@ -53,6 +53,14 @@ def uses_sandbox() -> bool:
     return not settings.STRIPE_SECRET_KEY
 
 
+def dashboard_url(object_id: str) -> str:
+    """Return where an operator finds an object at Stripe: in its dashboard, or on the sandbox's page."""
+    if uses_sandbox():
+        return f"{sandbox_url() or ''}/"
+    mode = "" if "_live_" in settings.STRIPE_SECRET_KEY else "test/"
+    return f"https://dashboard.stripe.com/{mode}search?query={object_id}"
+
+
 @cache
 def _http_client() -> stripe.HTTPClient:
     return stripe.new_default_http_client(timeout=TIMEOUT_SECONDS)

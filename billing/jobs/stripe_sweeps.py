@@ -8,7 +8,7 @@ from billing import checkouts, gateway
 from billing.exchange import ChargeToMake, Paid
 from billing.jobs.swept import KeepGoing, SweepClock, Swept, to_the_end
 from billing.services import checkout as checkout_rules
-from billing.services import collect, inbox, refunds, send, stripe_voids
+from billing.services import collect, disputes, inbox, refunds, send, stripe_voids
 from billing.services.park import park_customer
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,8 @@ def work_off_inbox(at: datetime, keep_going: KeepGoing = to_the_end) -> Swept:
     swept, clock = Swept(), SweepClock(at)
     while keep_going() and (event := inbox.claim_event(at=at, now=clock.now())) is not None:
         try:
-            inbox.work_off(event=event, at=at)
+            intent = disputes.intent_to_look_up(event)
+            inbox.work_off(event=event, at=at, paid=gateway.invoices_paid_by(intent) if intent else ())
         except Exception as error:
             logger.exception("could not work off %s", event.stripe_event_id)
             inbox.record_inbox_failure(event=event, error=f"{type(error).__name__}: {error}", at=at)

@@ -1,10 +1,11 @@
 from typing import Self
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from billing.models.credit_notes import CreditNote
+from billing.models.disputes import Dispute
 from billing.models.payments import Payment
 from plans.ids import public_id_field
 from plans.models import Customer
@@ -25,6 +26,11 @@ class RefundQuerySet(models.QuerySet["Refund"]):
         """Those that Stripe has, and whose invoice there is not credited yet although it is there."""
         is_there = Q(payment__external_id__startswith="in_") | Q(payment__invoice__stripe_sent_at__isnull=False)
         return self.filter(is_there, credit_at__isnull=False, external_id__isnull=False)
+
+    def to_ask_for(self) -> Self:
+        """Those that the provider is asked for. While a dispute is in the way, none is made."""
+        disputes = Dispute.objects.against_refunds().filter(payment=OuterRef("payment"))
+        return self.filter(refund_at__isnull=False).exclude(Q(external_id=None) & Exists(disputes))
 
 
 class Refund(models.Model):

@@ -5,6 +5,7 @@ from django.db.models import F
 
 from billing.exchange import Card, ChargeToMake, Declined, Paid
 from billing.models import Invoice, InvoiceStatus, Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus, Refund
+from billing.services.disputes import attach_to_disputes
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.send import LEASE, RETRY_AFTER, retry_delay
 from billing.services.top_up import grant_what_was_paid
@@ -141,6 +142,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
             refund_at=at,
             created_at=at,
         )
+    attach_to_disputes(payment)
     Invoice.objects.filter(pk=row.pk).update(
         collect_at=None, charge_started_at=None, collect_attempts=F("collect_attempts") + 1
     )

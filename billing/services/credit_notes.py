@@ -20,6 +20,7 @@ from billing.models import (
     ReturnedCredit,
 )
 from billing.services.creditable import OpenCharge, open_charges, spread
+from billing.services.disputes import refuse_disputed, why_nothing_goes_back
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.stripe_voids import withdraw_from_stripe
 from billing.stripe_amounts import is_chargeable
@@ -73,12 +74,14 @@ def credit_invoice(
     charges. What credits of money had paid returns to their grants. What is not paid yet is due no more; what was paid
     goes `to` its source, by a refund that waits to be made, or is kept as credit.
 
-    Raises InvoiceNotFound, InvoiceIsDraft, InvoiceIsVoid, InvoiceIsCarried, ChargeUnderWay, PurchaseNotPaid,
-    CreditAboveInvoice, NothingToCredit and InvalidInput.
+    Raises InvoiceNotFound, InvoiceIsDraft, InvoiceIsVoid, InvoiceIsCarried, ChargeUnderWay, PaymentDisputed,
+    PurchaseNotPaid, CreditAboveInvoice, NothingToCredit and InvalidInput.
     """
     held = hold_invoice(invoice)
     refuse_unless_issued(held)
     refuse_while_charged(held, at)
+    if to == GoesTo.SOURCE:
+        refuse_disputed(held)
     if held.kind == InvoiceKind.TOP_UP and held.status != InvoiceStatus.PAID:
         raise PurchaseNotPaid(f"Invoice {held.number} is for a pack that is not paid. Void it instead.")
     charges = open_charges(held)
@@ -258,6 +261,7 @@ def _move_paid_money(note: CreditNote, at: datetime) -> None:
             currency=note.currency,
             refund_at=at,
             credit_at=at,
+            error=why_nothing_goes_back(note.invoice),
             created_at=at,
         )
 

@@ -57,6 +57,6 @@ def _waiting_for_stripe() -> list[tuple[QuerySet, str]]:
         (StripeVoid.objects.filter(voided_at=None), "void_at"),
         (Invoice.objects.unsent(), "send_at"),
         (chargeable, "collect_at"),
-        (Refund.objects.all(), "refund_at"),
+        (Refund.objects.to_ask_for(), "refund_at"),
         (Refund.objects.to_credit(), "credit_at"),
     ]

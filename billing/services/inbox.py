@@ -1,13 +1,14 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 
-from billing.exchange import INVOICE_ID, INVOICE_REVISION, REFUND_ID, Paid, RefundAtStripe
+from billing.exchange import INVOICE_ID, INVOICE_REVISION, REFUND_ID, Paid, PaidInvoice, RefundAtStripe
 from billing.models import Invoice, Refund, StripeInbox
 from billing.services.checkout import hasten_checkout
 from billing.services.collect import record_payment
+from billing.services.disputes import DISPUTE_MOVED, record_dispute
 from billing.services.refunds import record_refund
 from billing.services.send import record_sent, retry_delay
 from billing.stripe_amounts import from_stripe
@@ -55,14 +56,19 @@ def claim_event(*, at: datetime, now: datetime) -> StripeInbox | None:
 
 
 @transaction.atomic
-def work_off(*, event: StripeInbox, at: datetime) -> None:
-    """Do what an event asks for and mark it as done, in one transaction. Any order, twice or late does no harm."""
+def work_off(*, event: StripeInbox, at: datetime, paid: Sequence[PaidInvoice] = ()) -> None:
+    """Do what an event asks for and mark it as done, in one transaction. Any order, twice or late does no harm.
+
+    `paid` is what a disputed intent has paid, where Stripe had to be asked: see disputes.intent_to_look_up.
+    """
     if event.type in INVOICE_PAID:
         _record_invoice_paid(event.payload["data"]["object"], at)
     elif event.type in INTENT_MOVED:
         hasten_checkout(intent=event.payload["data"]["object"]["id"], at=at)
     elif event.type in REFUND_MOVED:
         _record_refund(event.payload["data"]["object"], at)
+    elif event.type in DISPUTE_MOVED:
+        record_dispute(event=event.payload, paid=paid)
     StripeInbox.objects.filter(pk=event.pk).update(processed_at=at, error="")
 
 

@@ -16,7 +16,7 @@ ASK_AGAIN_AFTER = timedelta(days=1)
 @transaction.atomic
 def claim_refund(*, at: datetime, now: datetime) -> RefundToMake | None:
     """Claim the next refund to make or to ask about; None when there is none. See claim_invoice_to_send."""
-    refund = _held(Refund.objects.filter(refund_at__lte=at).order_by("refund_at", "pk"))
+    refund = _held(Refund.objects.to_ask_for().filter(refund_at__lte=at).order_by("refund_at", "pk"))
     if refund is None:
         return None
     refund.attempts += 1

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django_q.models import Failure
 
-from billing.models import Invoice, StripeInbox
+from billing.models import Difference, Dispute, Invoice, StripeInbox
 from billing.models.invoices import InvoiceStatus
 from plans.models import Customer, Plan, Subscription
 from plans.words import money_text
@@ -99,6 +99,34 @@ def declined_payments() -> list[Need]:
     ]
 
 
+def disputes_to_answer() -> list[Need]:
+    """Disputes that are lost unless somebody answers them."""
+    waiting = Dispute.objects.filter(status__endswith="needs_response").select_related("invoice", "customer")
+    return [
+        Need(
+            f"The payment of invoice {dispute.invoice} of {dispute.customer} is disputed",
+            "Answer it at Stripe, or accept it there; without an answer it is lost.",
+            reverse("admin:billing_dispute_change", args=[dispute.pk]),
+        )
+        for dispute in waiting.order_by("evidence_due_at", "pk")[:10]
+    ]
+
+
+def differences_from_stripe() -> list[Need]:
+    """What the comparison with Stripe has found."""
+    number = Difference.objects.filter(resolved_at=None).count()
+    if not number:
+        return []
+    words = "1 thing differs" if number == 1 else f"{number:,} things differ"
+    return [
+        Need(
+            f"{words} between here and Stripe",
+            "What to do stands on the page of each.",
+            list_address("billing_difference", "?resolved_at__isempty=1"),
+        )
+    ]
+
+
 def stuck_events() -> list[Need]:
     """Events of Stripe that could not be worked off."""
     number = StripeInbox.objects.filter(processed_at=None).exclude(error="").count()
@@ -156,6 +184,8 @@ NEEDS = {
     "plans.view_customer": parked_customers,
     "billing.view_invoice": refused_invoices,
     "billing.view_payment": declined_payments,
+    "billing.view_dispute": disputes_to_answer,
+    "billing.view_difference": differences_from_stripe,
     "billing.view_stripeinbox": stuck_events,
     "django_q.view_failure": failed_tasks,
 }

@@ -448,6 +448,17 @@ WAYS_TO_SPOIL = [
         "UPDATE credits_creditgrant SET reference_code = NULL WHERE reference_code LIKE 'credit_note:%'",
     ),
     ("no payment is given back more than once", "UPDATE billing_refund SET amount_cents = 2400"),
+    (
+        "what was charged back is not refunded too",
+        """
+        UPDATE billing_refund SET external_id = 're_1';
+        INSERT INTO billing_dispute (public_id, customer_id, invoice_id, payment_id, external_id, charge_id, intent_id,
+            amount_cents, currency, reason, status, is_refundable, opened_at, closed_at, told_at)
+        SELECT 'dp_1', payment.customer_id, payment.invoice_id, payment.id, 'du_1', '', '', payment.amount_cents,
+            payment.currency, '', 'lost', false, payment.created_at - interval '1 year', now(), now()
+        FROM billing_payment payment JOIN billing_refund refund ON refund.payment_id = payment.id LIMIT 1
+        """,
+    ),
     ("what a void invoice took is returned", "DELETE FROM billing_returnedcredit WHERE credit_note_id IS NULL"),
     (
         "what a void invoice took is returned",

@@ -12,11 +12,15 @@ from billing.models import (
     Checkout,
     CreditNote,
     CreditNoteLine,
+    Difference,
+    Dispute,
     Invoice,
     Payment,
     PaymentMethod,
+    Reconciliation,
     Refund,
     ReturnedCredit,
+    SeenAtStripe,
     StripeVoid,
 )
 from billing.services.close_periods import close_periods
@@ -98,6 +102,16 @@ def world():
         created_at=AT,
     )
     StripeVoid.objects.create(invoice=invoice, revision=0, void_at=AT)
+    Dispute.objects.create(
+        customer=customer, invoice=invoice, payment=payment, external_id="du_1", amount_cents=2900, currency="USD",
+        status="needs_response", opened_at=AT, told_at=AT,
+    )  # fmt: skip
+    run = Reconciliation.objects.create(is_nightly=True, until=AT, began_at=AT)
+    SeenAtStripe.objects.create(reconciliation=run, type="invoice", stripe_id="in_1", status="open")
+    Difference.objects.create(
+        kind="paid_there", object_type="invoice", object_id="inv_1", stripe_id="in_1", ours="issued", theirs="paid",
+        made_at=AT, first_seen_at=AT, last_seen_at=AT,
+    )  # fmt: skip
     month = CalendarMonth.objects.create(
         customer=customer, metric=pro.metric, start_at=AT, end_at=FEBRUARY, settled_at=FEBRUARY, usage=2, credited=1
     )
@@ -147,6 +161,7 @@ def change_of(table, where="true", **changes):
 
 OTHER = "left(md5(random()::text), 6)"
 SETTLED_MONTH = "(SELECT max(id) FROM credits_calendarmonth WHERE settled_at IS NOT NULL)"
+ANOTHER_INVOICE = "(SELECT min(id) FROM billing_invoice other WHERE other.id <> billing_payment.invoice_id)"
 ORGANIZATION = "UPDATE plans_customer SET customer_organization_id = 'org', org_role = 'primary';"
 
 BREACHES = {
@@ -381,6 +396,16 @@ BREACHES = {
     "refund_is_positive": lambda: change_of("billing_refund", amount_cents=0),
     "refund_is_asked_for_until_it_ends": lambda: change_of("billing_refund", refund_at="NULL"),
     "revision_is_voided_once": lambda: copy_of("billing_stripevoid"),
+    "intent_takes_one_payment": lambda: "UPDATE billing_payment SET intent_id = 'pi_1';"
+    + copy_of("billing_payment", "status = 'succeeded'", invoice_id=ANOTHER_INVOICE),
+    "dispute_is_recorded_once": lambda: copy_of("billing_dispute"),
+    "dispute_amount_is_not_negative": lambda: change_of("billing_dispute", amount_cents=-1),
+    "decided_dispute_says_when": lambda: change_of("billing_dispute", status="'lost'"),
+    "one_nightly_reconciliation_at_a_time": lambda: copy_of("billing_reconciliation"),
+    "reconciliation_begins_before_it_ends": lambda: change_of("billing_reconciliation", since="until"),
+    "object_is_seen_once": lambda: copy_of("billing_seenatstripe"),
+    "difference_is_open_once": lambda: copy_of("billing_difference"),
+    "difference_is_about_something": lambda: change_of("billing_difference", object_id="''", stripe_id="''"),
 }
 
 

@@ -60,6 +60,7 @@ def test_a_payment_has_the_contracts_shape(api, paying, pro):
                 "status": "succeeded",
                 "refundStatus": "none",
                 "refundedAmountCents": 0,
+                "disputeStatus": "none",
                 "paymentProvider": "stripe",
                 "customerInvoiceNumber": "ADA-001",
                 "subscriptionId": invoice.subscription.public_id,
