@@ -199,6 +199,30 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountAtStripe:
+    """Whose account a key is of. `name` is what customers read; a code of a currency has capital letters."""
+
+    id: str
+    name: str
+    country: str
+    currency: str
+    can_charge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAtStripe:
+    """An address that Stripe sends events to. `is_kept` says whether its signing secret is known here."""
+
+    stripe_id: str
+    url: str
+    events: frozenset[str]
+    api_version: str
+    is_enabled: bool
+    made_at: datetime
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectAtStripe:
     """An invoice, a payment of one, a payment intent, a refund or a dispute, as far as it is compared.
 

@@ -24,8 +24,11 @@ from billing.gateway.listing import PageAtStripe, look_again, read_page
 from billing.gateway.refunds import credit_invoice, make_refund
 from billing.gateway.webhooks import (
     create_webhook_endpoint,
+    find_webhook_endpoints,
     keep_webhook_secret,
     mirror_event,
+    read_account,
+    remove_webhook_endpoint,
     update_webhook_events,
 )
 
@@ -43,6 +46,7 @@ __all__ = [
     "credit_invoice",
     "dashboard_url",
     "ensure_customer",
+    "find_webhook_endpoints",
     "forget_card",
     "invoices_paid_by",
     "keep_webhook_secret",
@@ -50,9 +54,11 @@ __all__ = [
     "make_refund",
     "mirror_event",
     "open_intent",
+    "read_account",
     "read_intent",
     "read_page",
     "release_held",
+    "remove_webhook_endpoint",
     "sandbox_url",
     "send_invoice",
     "take_held",

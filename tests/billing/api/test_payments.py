@@ -149,6 +149,7 @@ def test_one_payment_says_who_paid_what_and_how(api, paying):
             "cardBrand": "visa",
         },
         "refunds": [],
+        "disputes": [],
     }
 
 
