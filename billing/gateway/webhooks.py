@@ -100,3 +100,9 @@ def keep_webhook_secret(*, url: str, uuid: str, secret: str) -> None:
             "api_version": settings.STRIPE_API_VERSION,
         },
     )
+
+
+def knows_webhook_endpoint(address: str) -> bool:
+    """Tell whether an endpoint that begins with this address is kept with its secret, so that its events are taken."""
+    endpoints = mirrored.WebhookEndpoint.objects.filter(url__startswith=address)
+    return endpoints.exclude(secret="").exclude(status="disabled").exists()
