@@ -21,6 +21,8 @@ if not SECRET_KEY:
     from config.local_secret import local_secret_key
 
     SECRET_KEY = local_secret_key(CANDELA_DATA)
+# Former keys: what they signed is still read, and nothing more is signed with them.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000")
 # Behind a proxy that speaks https to the world, forms come from an origin that Django itself does not see.
