@@ -37,7 +37,8 @@ class LineToSend:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceToSend:
-    """An issued invoice that Stripe is to have. `retried`: an earlier attempt may have got part of the way.
+    """An issued invoice that Stripe is to have. `retried`: an earlier attempt may have got part of the way, also one
+    that a restored database does not know.
 
     `payment_intent` is Stripe's id of the one that has paid it already, empty where none has. An invoice that was
     credited before it was paid goes there anew, as its next `revision`.

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from billing.exchange import InvoiceToCredit, RefundAtStripe, RefundProgress, RefundToMake
 from billing.models import Refund, RefundStatus
-from billing.services.send import LEASE, retry_delay
+from billing.services.send import LEASE, may_be_forgotten, retry_delay
 
 # Stripe tells how a refund ends by an event; this is how soon we ask when none comes.
 ASK_AGAIN_AFTER = timedelta(days=1)
@@ -28,7 +28,7 @@ def claim_refund(*, at: datetime, now: datetime) -> RefundToMake | None:
         paid_by=refund.payment.external_id,
         amount_cents=refund.amount_cents,
         currency=refund.currency,
-        retried=refund.attempts > 1,
+        retried=refund.attempts > 1 or may_be_forgotten(refund.created_at, now),
     )
 
 

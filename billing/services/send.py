@@ -14,6 +14,8 @@ from plans.words import money_text
 LEASE = timedelta(minutes=10)
 # Stripe documents no largest quantity; lines with more units go as an amount alone.
 MOST_UNITS = 1_000_000
+# Stripe answers a key again for a day after its first use, and no key is older than the row that it is made from.
+KEYS_ARE_KEPT = timedelta(hours=23)
 RETRY_AFTER = (
     timedelta(minutes=1),
     timedelta(minutes=5),
@@ -26,6 +28,13 @@ RETRY_AFTER = (
 def retry_delay(attempts: int) -> timedelta:
     """How long to wait after this many failed attempts, from one minute up to half a day."""
     return RETRY_AFTER[min(max(attempts, 1), len(RETRY_AFTER)) - 1]
+
+
+def may_be_forgotten(created_at: datetime, now: datetime) -> bool:
+    """Tell whether Stripe may have the object of a row made at `created_at` and not know its key any more: then it is
+    looked up first. Our count of attempts does not tell it: a restored database has those of its back-up.
+    """
+    return now - created_at >= KEYS_ARE_KEPT
 
 
 @transaction.atomic
@@ -45,7 +54,7 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
     )
     if invoice is None:
         return None
-    retried = invoice.send_attempts > 0
+    retried = invoice.send_attempts > 0 or may_be_forgotten(invoice.created_at, now)
     invoice.send_attempts += 1
     invoice.send_at = now + LEASE
     invoice.save(update_fields=["send_attempts", "send_at", "updated_at"])

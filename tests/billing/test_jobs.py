@@ -160,6 +160,22 @@ class TestStripeInTrouble:
         assert stripe_invoices(at_stripe) == [("paid", 2_900)]
         assert money_taken(at_stripe) == [2_900]
 
+    def test_after_a_restore_from_a_backup_that_knew_no_attempt_it_is_found_and_not_sent_twice(
+        self, stripe_sandbox, at_stripe
+    ):
+        _, customer = subscribed()
+        jobs.send_invoices(AT)
+        sent = newest(customer)
+        restored = {"stripe_invoice_id": None, "stripe_sent_at": None, "send_attempts": 0, "send_at": AT}
+        Invoice.objects.filter(pk=sent.pk).update(**restored, collect_at=None)
+        # By then Stripe has forgotten the keys.
+        stripe_sandbox.set_clock(int(stripe_sandbox.clock.now()) + 2 * 24 * 3600)
+
+        assert jobs.send_invoices(AT + 2 * DAY).done == 1
+
+        assert stripe_invoices(at_stripe) == [("open", 2_900)]
+        assert newest(customer).stripe_invoice_id == sent.stripe_invoice_id
+
     def test_the_pauses_between_attempts_grow(self, give_card, wire):
         _, customer = subscribed()
         give_card(customer)

@@ -178,6 +178,20 @@ class TestFaults:
         assert (Refund.objects.get().credit_at, Refund.objects.get().error) == (None, "")
         assert [note.amount for note in at_stripe.v1.credit_notes.list()] == [1_000]
 
+    def test_after_a_restore_from_a_backup_that_knew_no_attempt_what_is_there_is_found(
+        self, paid, stripe_sandbox, at_stripe
+    ):
+        credit(paid, 1_000)
+        jobs.make_refunds(AT + MINUTE)
+        restored = {"external_id": None, "status": "pending", "attempts": 0, "refund_at": AT + MINUTE}
+        Refund.objects.update(**restored, refunded_at=None, credit_at=None)
+        stripe_sandbox.set_clock(int(stripe_sandbox.clock.now()) + 2 * 24 * 3600)
+
+        assert jobs.make_refunds(AT + 2 * DAY).failed == 0
+
+        assert refunds_of(at_stripe) == [(1_000, "succeeded")]
+        assert [note.amount for note in at_stripe.v1.credit_notes.list()] == [1_000]
+
     def test_what_stripe_refuses_is_tried_again_and_says_why(self, paid, at_stripe):
         credit(paid, 2_000)
         # Somebody was faster in Stripe's dashboard, and too little is left.
