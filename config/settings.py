@@ -1,4 +1,4 @@
-"""Every setting, read from the environment; `.env.example` names them and `docs/operator.md` explains them."""
+"""Every setting, read from the environment; `.env.example` names them and `docs/deploy.md` explains them."""
 
 from pathlib import Path
 from typing import Any
