@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client, TransactionTestCase, override_settings
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 
 from config.keys import create_api_key
 from plans.exact_json import decode, encode
-from tests.database import delete_rows
+from tests.database import delete_rows, migrated_template
 from tests.stripe_requests import requests_to_stripe_are_right, stripe_complaints, wrong_requests  # noqa: F401
 
 # Few tests, and long ones.
@@ -42,6 +44,23 @@ def databases_are_emptied_quickly() -> Iterator[None]:
     """Delete the few rows that a test with transactions of its own left, instead of truncating every table."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", delete_rows)
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest,
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_keepdb: bool,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Let the database of each worker begin as a copy of one that is migrated once."""
+    if django_db_keepdb or not hasattr(request.config, "workerinput"):
+        yield
+        return
+    with migrated_template(tmp_path_factory.getbasetemp().parent, django_db_blocker) as template:
+        connection.settings_dict["TEST"]["TEMPLATE"] = template
         yield
 
 

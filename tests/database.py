@@ -1,15 +1,64 @@
-"""The database of the tests: emptied quickly, and filled once for all tests of a module."""
+"""The database of the tests: migrated once, emptied quickly, and filled once for all tests of a module."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
+from pytest_django import DjangoDbBlocker
 
+from config.locks import change_lock, exclusive, open_lock, try_lock
 from plans.first_rows import make_merchant
 
 # Made when the database is, and the same for all tests.
 KEPT = {"django_content_type", "auth_permission"}
+
+
+@contextmanager
+def migrated_template(shared: Path, blocker: DjangoDbBlocker) -> Iterator[str]:
+    """Give the name of a database that one worker of a run migrates for all: who comes first does, the others wait, and
+    the last to leave drops it. `shared` is a folder of that run.
+
+    To copy a database takes a second, to migrate one half a minute.
+    """
+    made = shared / "template"
+    users = open_lock(made.with_suffix(".users"))
+    name = f"test_{connection.settings_dict['NAME']}_template"
+    try:
+        with exclusive(change_lock(made)):
+            fcntl.flock(users, fcntl.LOCK_SH)
+            if not made.exists():
+                with blocker.unblock():
+                    _migrate(name)
+                made.touch()
+        yield name
+        with exclusive(change_lock(made)):
+            if try_lock(users, fcntl.LOCK_EX):
+                made.unlink()
+                with blocker.unblock():
+                    _drop(name)
+    finally:
+        os.close(users)
+
+
+def _migrate(template: str) -> None:
+    database = connection.settings_dict
+    name, of_worker = database["NAME"], database["TEST"]["NAME"]
+    database["TEST"]["NAME"] = template
+    try:
+        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+    finally:
+        # Nobody can copy a database in which somebody is.
+        connection.close()
+        database["NAME"], database["TEST"]["NAME"] = name, of_worker
+
+
+def _drop(template: str) -> None:
+    name, connection.settings_dict["NAME"] = connection.settings_dict["NAME"], template
+    connection.creation.destroy_test_db(name, verbosity=0)
 
 
 def delete_rows(_test_case: Any) -> None:
