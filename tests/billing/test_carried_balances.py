@@ -47,12 +47,13 @@ def test_ruling_26_the_total_with_its_tax_decides_whether_it_can_be_charged(ada)
     assert bills(ada) == [("issued", 54, [("usage", 9, 45)])]
 
 
-def test_a_balance_waits_for_an_invoice_in_its_own_currency(ada):
-    dollars, euros = metered(), metered(currency="EUR")
-    subscribe(at=MAY, customer=ada, plan=dollars.plan)
-    subscribe(at=MAY + HOUR, customer=ada, plan=euros.plan, beside_others=True)
-    use(ada, dollars.metric, 6, MAY + DAY)
-    use(ada, euros.metric, 20, JUNE + DAY)
+@pytest.mark.parametrize(("small", "large"), [("USD", "EUR"), ("EUR", "USD")])
+def test_a_balance_waits_for_an_invoice_in_its_own_currency(ada, small, large):
+    carried, charged = metered(currency=small), metered(currency=large)
+    subscribe(at=MAY, customer=ada, plan=carried.plan)
+    subscribe(at=MAY + HOUR, customer=ada, plan=charged.plan, beside_others=True)
+    use(ada, carried.metric, 6, MAY + DAY)
+    use(ada, charged.metric, 20, JUNE + DAY)
     sweep(JUNE + HOUR)
 
     sweep(JULY + HOUR)

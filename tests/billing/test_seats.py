@@ -8,6 +8,7 @@ from billing.books import check_books
 from billing.explain_text import explanation_sentences
 from billing.models import Invoice, InvoiceLine
 from billing.services.explain import explain_lines
+from billing.services.pause import pause
 from billing.services.seats import NoActiveSubscription, SeatChangeConflict, add_seat
 from billing.services.subscribe import subscribe
 from metering.models import UsageDay
@@ -16,10 +17,11 @@ from plans.models import Customer, Seat, SeatChange, SubscriptionPeriod
 from plans.refusals import InvalidInput
 from plans.services.customers import DuplicateCustomer, create_customer
 from plans.services.seats import MemberOfAnother, SeatNotFound
+from plans.services.subscriptions import SubscriptionNotActive
 from plans.services.time_zone import billing_zone
 from tests.credits.conftest import in_billing_zone  # noqa: F401 a fixture
 from tests.factories import CustomerFactory, MetricFactory
-from tests.pro_plan import bills, event, sweep, use
+from tests.pro_plan import bills, event, make_pro_plan, sweep, use
 from tests.seat_plan import added, give_seat, make_organization, make_seat_plan, subscribed, take_seat
 
 MARCH, APRIL, MAY = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 4, 5))
@@ -233,6 +235,8 @@ def test_a_seat_that_began_in_an_earlier_period_is_billed_in_each():
 
     # 22 of March's days, and all of April.
     assert seats_billed(subscription.customer)[2:] == [("seats", 1, 710), ("seats", 1, 1_000)]
+    invoice = Invoice.objects.get(kind="seats")
+    assert (invoice.period_start_at, invoice.period_end_at) == (MARCH_10, MAY)
     assert Seat.objects.get(member__external_customer_id="ann").started_at == MARCH_10
     assert_books_are_clean(APRIL + timedelta(days=3))
 
@@ -314,13 +318,13 @@ def test_the_same_key_does_not_give_a_seat_back_that_was_taken_since():
     assert not Seat.objects.filter(member__external_customer_id="ann", ended_at=None).exists()
 
 
-@pytest.mark.parametrize("member", ["bob", "ann"])
-def test_refuses_a_key_of_another_change(member):
+@pytest.mark.parametrize(("act", "member"), [(give_seat, "bob"), (give_seat, "acme-0"), (take_seat, "ann")])
+def test_refuses_a_key_of_another_change(act, member):
     subscription = subscribed(make_seat_plan(), at=MARCH, seats=1)
     give_seat(subscription, "ann", MARCH_10, idempotency_key="k")
 
     with pytest.raises(SeatChangeConflict):
-        (give_seat if member == "bob" else take_seat)(subscription, member, MARCH_10, idempotency_key="k")
+        act(subscription, member, MARCH_10, idempotency_key="k")
 
     assert SeatChange.objects.count() == 1
 
@@ -364,7 +368,45 @@ def test_seats_of_a_parked_customer_wait_for_the_operator():
     assert seats_billed(subscription.customer)[1:] == [("cycle", 2, 2_000), ("cycle", 1, 710)]
 
 
+def test_a_boundary_of_a_parked_customer_waits_although_a_seat_is_added():
+    subscription = subscribed(make_seat_plan(), at=MARCH, seats=1)
+    Customer.objects.filter(pk=subscription.customer_id).update(parked_at=MARCH)
+
+    give_seat(subscription, "ann", APRIL + timedelta(days=9))
+
+    assert not SubscriptionPeriod.objects.filter(subscription=subscription, start_at=APRIL, closed_at__isnull=False)
+    assert Invoice.objects.count() == 1
+
+
+def test_a_seat_belongs_to_the_subscription_that_has_seats_although_another_is_older():
+    sold = make_seat_plan()
+    primary = make_organization(since=MARCH)
+    subscribe(at=MARCH, customer=primary, plan=make_pro_plan().plan)
+    with_seats = subscribe(at=MARCH, customer=primary, plan=sold.plan, beside_others=True)
+
+    assert give_seat(with_seats, "ann", MARCH_10).subscription == with_seats
+
+
+def test_a_paused_subscription_beside_a_running_one_gets_no_seats():
+    paused = subscribed(make_seat_plan(), at=MARCH, seats=1)
+    running = subscribe(at=MARCH, customer=paused.customer, plan=make_seat_plan().plan, beside_others=True)
+    pause(subscription=paused, at=MARCH + timedelta(days=2))
+
+    give_seat(running, "ann", MARCH_10)
+
+    assert (added(paused), added(running)) == ([], [(1, 2, MARCH_10)])
+
+
 class TestRefusals:
+    def test_a_seat_of_a_paused_subscription(self):
+        subscription = subscribed(make_seat_plan(), at=MARCH, seats=1)
+        pause(subscription=subscription, at=MARCH + timedelta(days=2))
+
+        with pytest.raises(SubscriptionNotActive, match="is paused"):
+            give_seat(subscription, "ann", MARCH_10)
+
+        assert not Customer.objects.filter(external_customer_id="ann").exists()
+
     def test_a_seat_without_a_subscription(self):
         primary = make_organization(since=MARCH)
 

@@ -83,6 +83,18 @@ def test_what_is_given_back_at_another_rate_gives_back_no_more_than_there_is():
     assert taxes_of(lower, included=False) == [203, -190]
 
 
+def test_as_little_as_is_lacking_is_cut_from_the_most_that_is_given_back():
+    # 7.00 against −1.90 and −9.50: 4.40 are lacking.
+    amounts = [Taxable(10_000, Decimal("0.07")), Taxable(-1_000, NINETEEN), Taxable(-5_000, NINETEEN)]
+    assert taxes_of(amounts, included=False) == [700, -190, -510]
+
+
+def test_amounts_that_come_to_nothing_at_their_rate_have_no_tax_beside_those_of_another_rate():
+    # 0.38 three times and −1.14.
+    amounts = [Taxable(cents, NINETEEN) for cents in (2, 2, 2, -6)]
+    assert taxes_of([*amounts, Taxable(100, Decimal("0.07"))], included=False) == [0, 0, 0, 0, 7]
+
+
 def test_is_written_as_people_write_it():
     assert (percent_text(Decimal("0.190000")), tax_text(Decimal("0.0875"))) == ("19%", "Tax (8.75%)")
     assert tax_text(Decimal("1")) == "Tax (100%)"

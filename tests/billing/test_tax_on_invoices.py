@@ -15,7 +15,7 @@ from billing.services.tax import AppliedTax, TaxPayer, read_tax_terms, tax_of_cu
 from billing.services.tax_settings import create_rate, set_nexus, update_rate, update_settings
 from billing.services.top_up import buy_pack
 from billing.services.upcoming import upcoming_invoice
-from billing.tax_lines import charge_tax
+from billing.tax_lines import TaxSum, charge_tax, tax_sums
 from credits.models import CreditGrant
 from credits.services.definitions import create_definition
 from credits.services.grants import grant_credits
@@ -110,6 +110,21 @@ class TestTheAmount:
         assert sums(invoice) == (2_000, 380, 2_380)
         assert [(line.type, line.tax_cents) for line in invoice.lines.all()] == [("usage", 380), ("minimum", 0)]
 
+    def test_a_maximum_is_taxed_with_its_usage(self, vat):
+        sold, customer = make_pro_plan(base_cents=None, quota=None), CustomerFactory()
+        sold.price.components.update(maximum_cents=2_001)
+        subscribe(at=MARCH, customer=customer, plan=sold.plan)
+        use(customer, sold.metric, 505, MARCH + DAY)
+        sweep(APRIL + HOUR)
+
+        # 2,525 and −524 are one charge of 2,001: 380.19. One by one they would have 479.75 and −99.56, so 380, too.
+        invoice = Invoice.objects.get(customer=customer, number__isnull=False)
+        assert sums(invoice) == (2_001, 380, 2_381)
+        assert [(line.type, line.taxable_cents, line.tax_cents) for line in invoice.lines.all()] == [
+            ("usage", 2_001, 380),
+            ("maximum", 0, 0),
+        ]
+
     def test_ruling_22_credits_of_money_come_before_tax(self, vat):
         """A fee of 2,900 less 1,000 is taxed on 1,900: 361."""
         customer = CustomerFactory()
@@ -198,12 +213,77 @@ class TestProration:
         paid = InvoiceLine(type=LineType.FIXED, tax_rate=Decimal("0.19"))
         assert self.charge([self.line(4_900), self.line(-1_450, paid)], "0") == (3_450, 0, 3_450)
 
+    def test_what_is_kept_as_credit_has_no_tax_at_any_rate(self):
+        """The 19 % that were paid on 1,450 are 276, the 25 % of today 363: the credit is neither more nor less."""
+        paid = InvoiceLine(type=LineType.FIXED, tax_rate=Decimal("0.19"))
+        kept = InvoiceLine(type=LineType.REFUND, amount_cents=1_450)
+
+        assert self.charge([self.line(-1_450, paid), kept], "0.25") == (0, 0, 0)
+
+    def test_ruling_26_what_is_brought_forward_is_no_part_of_what_is_taxed(self):
+        carried = InvoiceLine(type=LineType.BROUGHT_FORWARD, amount_cents=30)
+
+        assert self.charge([self.line(4_900), carried], "0.19") == (4_930, 931, 5_861)
+        assert (carried.taxable_cents, carried.tax_rate, carried.tax_cents) == (0, None, 0)
+
+    def test_the_sums_of_each_rate_begin_with_the_highest(self):
+        lines = [
+            InvoiceLine(taxable_cents=cents, tax_rate=Decimal(rate), tax_cents=tax)
+            for cents, rate, tax in ((1_000, "0.07", 70), (100, "0.19", 19), (2_000, "0.07", 140), (500, "0", 0))
+        ]
+
+        assert tax_sums(Invoice(), lines) == [
+            TaxSum(Decimal("0.19"), 100, 19),
+            TaxSum(Decimal("0.07"), 3_000, 210),
+        ]
+
 
 class TestWhichRate:
     def test_without_any_terms_nobody_is_taxed(self):
         invoice = first_invoice(CustomerFactory())
 
         assert (sums(invoice), invoice.tax_method, invoice.tax_rate) == ((2_900, 0, 2_900), "", None)
+        assert [line.tax_rate for line in invoice.lines.all()] == [None]
+
+    def test_a_default_rate_of_nothing_is_a_decision(self):
+        update_settings({"default_tax_rate": Decimal(0)})
+
+        applied = tax_of_customer(CustomerFactory(billing_country="DE"))
+
+        assert (applied.rate, applied.method, applied.jurisdiction) == (0, "manual", "DE")
+
+    def test_with_a_default_rate_alone_a_state_of_the_us_needs_nexus(self, vat):
+        nowhere = TaxPayer(country="US", state="CA")
+
+        without = read_tax_terms().applied_to(nowhere)
+        set_nexus(state="CA", changes={"has_nexus": True})
+
+        assert (without.rate, without.reason_code) == (0, "no_nexus")
+        assert read_tax_terms().applied_to(nowhere).rate == Decimal("0.19")
+
+    @pytest.mark.parametrize(
+        ("payer", "default", "rate"),
+        [
+            (TaxPayer(country="DE"), None, "0.19"),
+            (TaxPayer(country="DE", is_exempt=True), None, "0"),
+            (TaxPayer(country="FR"), None, "0"),
+            (TaxPayer(country="FR"), "0.10", "0.10"),
+        ],
+    )
+    def test_gross_prices_are_gross_whatever_decides_the_rate(self, payer, default, rate):
+        update_settings({"prices_include_tax": True, "default_tax_rate": default and Decimal(default)})
+        create_rate(at=MARCH, name="VAT", rate=Decimal("0.19"), jurisdiction="DE")
+
+        applied = read_tax_terms().applied_to(payer)
+
+        assert (applied.is_included, applied.rate) == (True, Decimal(rate))
+
+    def test_a_rate_that_is_retired_from_the_start_does_not_apply_once_it_is_switched_on(self):
+        made = create_rate(at=MARCH, name="VAT", rate=Decimal("0.19"), jurisdiction="DE", is_active=False)
+
+        update_rate(rate=made, changes={"is_active": True})
+
+        assert first_invoice(CustomerFactory(billing_country="DE")).tax_cents == 0
 
     def test_the_exempt_pay_none_and_the_invoice_says_why(self, vat):
         rate = create_rate(at=MARCH, name="VAT", rate=Decimal("0.19"), jurisdiction="DE")

@@ -102,6 +102,7 @@ class TestRateDefinitions:
         )
 
         assert (answer.status, answer.body["code"], TaxRate.objects.count()) == (409, "jurisdiction_has_rate", 1)
+        assert f"{TaxRate.objects.get().name} applies to DE already" in str(answer.body)
 
     def test_one_that_is_retired_makes_room(self, api, define):
         old = define(jurisdiction="DE")
