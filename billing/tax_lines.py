@@ -84,9 +84,6 @@ def _tax_heads(heads: Sequence[InvoiceLine], tax: AppliedTax) -> None:
 
 
 def _rate_of(line: InvoiceLine, tax: AppliedTax) -> Decimal:
-    if line.type == LineType.BROUGHT_FORWARD:
-        # It was taxed on the invoice that it was carried from.
-        return Decimal(0)
     if line.credited_line is None:
         return tax.rate
     return line.credited_line.tax_rate or Decimal(0)
