@@ -55,7 +55,9 @@ def django_db_modify_db_settings(
     django_db_blocker: DjangoDbBlocker,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[None]:
-    """Let the database of each worker begin as a copy of one that is migrated once."""
+    """Let the database of each worker begin as a copy of one that is migrated once, and no commit wait for the disk:
+    what a test wrote need not outlive the machine."""
+    connection.settings_dict["OPTIONS"]["options"] += " -c synchronous_commit=off"
     if django_db_keepdb or not hasattr(request.config, "workerinput"):
         yield
         return
