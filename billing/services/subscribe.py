@@ -5,11 +5,11 @@ from django.db import transaction
 
 from billing.services.close_periods import close_subscriptions
 from billing.services.finalize import finalize_invoices
-from billing.services.wind_down import hold_drafts_that_spend
 from credits.models import CreditDefinition
 from credits.services.definitions import hold_definitions
 from credits.services.late_months import uncover_months
-from credits.services.shared_allowances import grant_with_subscription
+from credits.services.renew import grant_with_subscription
+from credits.services.shared_allowances import owe_from_before
 from plans.models import Customer, Plan, Price, Subscription
 from plans.periods import local_day, local_midnight, midnight_after
 from plans.refusals import InvalidInput, Refusal
@@ -47,8 +47,8 @@ def subscribe(
     """Subscribe a customer to a plan version: its rows, its first grants, and the invoice of its first fees.
 
     With `trial_days` a trial of so many full days comes first, rounded up to local midnight; nothing is charged for it,
-    and the first fees fall due at its end. Without `price` the plan's only one is taken. Units and money that were
-    taken of turns which an end cut short, beyond the days that were paid for, are withheld. Raises PlanHasNoPrice,
+    and the first fees fall due at its end. Without `price` the plan's only one is taken. Units that were taken of turns
+    which an end cut short, beyond the days that were paid for, are withheld. Raises PlanHasNoPrice,
     PlanNoLongerOffered, InvalidInput for a price of another plan or a choice left open, and whatever open_subscription
     refuses.
     """
@@ -59,7 +59,6 @@ def subscribe(
     # Read under that lock, which deleting a plan waits for.
     if not Price.objects.live().filter(pk=price.pk, plan__deleted_at__isnull=True).exists():
         raise PlanNoLongerOffered("This plan is no longer offered.")
-    drafts = hold_drafts_that_spend(customer)
     quotas = CreditDefinition.objects.granted_with(plan, price)
     subscription = open_subscription(
         at=at,
@@ -71,8 +70,7 @@ def subscribe(
         metadata=metadata,
         metrics_with_quota=set(quotas.values_list("metric_id", flat=True)),
     )
-    # What they spend is withheld, so it has to be known.
-    finalize_invoices(drafts, at=at)
+    owe_from_before(subscription=subscription, at=at)
     grant_with_subscription(at=at, subscription=subscription)
     if started_at < at:
         metered = subscription.items.exclude(metric=None).values_list("metric_id", flat=True)

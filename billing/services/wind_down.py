@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from billing.models import Invoice, InvoiceKind, InvoiceStatus
 from billing.services.close_periods import close_subscriptions
@@ -143,26 +143,6 @@ def bill_what_is_due(subscription: Subscription, *, at: datetime) -> None:
         if not refill_credits(credits=[one["pk"] for one in due], at=at):
             break
     finalize_invoices(list(_open_drafts(subscription)), at=at)
-
-
-def hold_drafts_that_spend(customer: Customer) -> list[Invoice]:
-    """Lock the drafts of a customer up to the last one of ended subscriptions whose plans gave money: what is spent of
-    that is known when they are finalized. None of a parked customer, or while usage is still counted.
-
-    Whoever locks the customer too does it afterwards.
-    """
-    of_periods = Invoice.objects.filter(customer=customer, status=InvoiceStatus.DRAFT, kind__in=_OF_PERIODS)
-    money = SubscriptionCredit.objects.filter(
-        subscription__customer=customer, subscription__ended_at__isnull=False, definition__metric=None
-    )
-    last = of_periods.filter(subscription__in=money.values("subscription")).aggregate(at=Max("closes_at"))["at"]
-    if last is None or Customer.objects.filter(pk=customer.pk, parked_at__isnull=False).exists():
-        return []
-    drafts = of_periods.filter(closes_at__lte=last)
-    metered = SubscriptionPeriod.objects.filter(invoiced__invoice__in=drafts, metric__isnull=False)
-    if Metric.objects.filter(pk__in=metered.values("metric"), current__built_at=None).exists():
-        return []
-    return list(drafts.order_by("closes_at", "pk").select_for_update(no_key=True, of=("self",)))
 
 
 def end_open_periods(subscription: Subscription, *, at: datetime) -> list[SubscriptionPeriod]:

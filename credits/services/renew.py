@@ -21,6 +21,18 @@ _NO_PARTS: Mapping[int, Fraction] = MappingProxyType({})
 _NO_MONEY: Mapping[int, Sequence[CreditGrant]] = MappingProxyType({})
 
 
+def grant_with_subscription(*, at: datetime, subscription: Subscription) -> list[CreditGrant]:
+    """Copy the credits that are sold with a new subscription, and write the grants that begin with it: those of its
+    stored periods, the first of each calendar with the refill after it, and single ones.
+
+    The caller holds the lock of the customer.
+    """
+    definitions = CreditDefinition.objects.granted_with(subscription.plan, subscription.price)
+    credits = copy_credits(definitions, [subscription], at=at)
+    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item")
+    return begin_credits(credits, at=at) + grant_for_periods(at=at, periods=periods)
+
+
 def copy_credits(
     definitions: Iterable[CreditDefinition], subscriptions: Iterable[Subscription], *, at: datetime
 ) -> list[SubscriptionCredit]:
@@ -96,8 +108,8 @@ def grant_for_periods(
     """Write the renewing grants of these periods that are not there yet, one per copy that was sold and period.
 
     A part of a period has none of its own, unless `parts` says by its key which share of a whole it is given: what it
-    is given otherwise depends on the parts before it. What the item owes is withheld, and the grants of `money`, by
-    the keys of periods, take the place of what these would give. A grant lives as long as its
+    is given otherwise depends on the parts before it. What the item owes is withheld, and the grants of `money`, by the
+    keys of periods, are written in place of what these would give of it. A grant lives as long as its
     period, or shorter if so many days were sold. The periods' items should be loaded. The caller holds the locks of
     the periods' subscriptions, so that nobody else writes the same, and may give their `items` if it has read them.
     """

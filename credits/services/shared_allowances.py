@@ -12,13 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 
-from django.db.models import QuerySet, Sum
+from django.db.models import Sum
 
-from credits.models import CreditDefinition, CreditGrant
+from credits.models import CreditGrant
 from credits.services.earlier_turns import EarlierTurns, given_units, have_cut_turns, read_earlier_turns
-from credits.services.money_allowances import have_turns_before, share_money
-from credits.services.positions import MONEY, lock_balances
-from credits.services.renew import begin_credits, copy_credits, grant_for_periods, grants_of_quotas
+from credits.services.money_allowances import share_money
+from credits.services.positions import lock_balances
+from credits.services.renew import grant_for_periods, grants_of_quotas
 from credits.services.turn_allowances import TurnAllowances
 from credits.services.write_grants import write_grants
 from plans.models import PeriodKind, Subscription, SubscriptionItem, SubscriptionPeriod
@@ -39,68 +39,32 @@ def grant_after_change(*, subscription: Subscription, at: datetime) -> list[Cred
     """
     _give_what_is_paid_until_fees_begin(subscription, at)
     periods = SubscriptionPeriod.objects.filter(subscription=subscription).order_by("start_at", "pk")
-    granted: list[CreditGrant] = []
-    whole: list[int] = []
-    money: dict[int, list[CreditGrant]] = {}
-    for period in periods.select_related("item__component__price"):
+    granted, whole = [], []
+    loaded = list(periods.select_related("item__component__price"))
+    for period in loaded:
         units = _units_of(period, subscription, at) if period.start_at == at else None
         if units is not None:
             granted += units
         elif not is_part(period):
             whole.append(period.pk)
-        if period.start_at == at:
-            given = share_money(period, subscription, at=at, goes_on=True, even_whole=units is not None)
-            if given is not None:
-                money[period.pk] = given
+    money = share_money([period for period in loaded if period.start_at == at], subscription, at=at)
     # Read again, since items owe by now.
     return write_grants(granted, at=at) + grant_for_periods(
         at=at, periods=periods.filter(pk__in=whole).select_related("item"), money=money
     )
 
 
-def grant_with_subscription(*, at: datetime, subscription: Subscription) -> list[CreditGrant]:
-    """Copy the credits that are sold with a new subscription, and write the grants that begin with it: those of its
-    stored periods, the first of each calendar with the refill after it, and single ones.
-
-    What plans' allowances paid for in turns of ended subscriptions which still run, beyond what the days that were paid
-    for, and kept, are worth, is withheld. What these left unused is gone. The caller holds the lock of the customer.
-    """
-    definitions = CreditDefinition.objects.granted_with(subscription.plan, subscription.price)
-    credits = copy_credits(definitions, [subscription], at=at)
-    money: dict[int, list[CreditGrant]] = {}
-    if _lock_what_was_before(subscription):
-        _owe_from_before(subscription)
-        for period in _first_periods(subscription):
-            given = share_money(period, subscription, at=at, goes_on=False)
-            if given is not None:
-                money[period.pk] = given
-    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item")
-    return begin_credits(credits, at=at) + grant_for_periods(at=at, periods=periods, money=money)
-
-
-def _lock_what_was_before(subscription: Subscription) -> bool:
-    """Take the locks of the balances where turns of ended subscriptions still run; tell whether any does."""
+def owe_from_before(*, subscription: Subscription, at: datetime) -> None:
+    """Note what a new subscription owes: what plans' allowances paid for in turns of ended subscriptions which still
+    run, beyond what the days that were paid for, and kept, are worth. What these left unused is gone. The caller holds
+    the customer's lock; grants are written afterwards."""
+    items = {item.metric_id: item for item in subscription.items.all() if item.metric_id is not None}
     customer, start_at = subscription.customer_id, subscription.started_at
-    metrics = set(subscription.items.exclude(metric=None).values_list("metric_id", flat=True))
-    is_cut = have_cut_turns(customer=customer, metrics=metrics, at=start_at, beside=subscription)
-    if not is_cut and not have_turns_before(customer=customer, at=start_at):
-        return False
+    if not have_cut_turns(customer=customer, metrics=items.keys(), at=start_at, beside=subscription):
+        return
     hold_versions()
-    lock_balances([(customer, metric) for metric in {*metrics, MONEY}])
-    return True
-
-
-def _first_periods(subscription: Subscription) -> QuerySet[SubscriptionPeriod]:
-    """The first period of each item of each kind."""
-    periods = SubscriptionPeriod.objects.filter(subscription=subscription).select_related("item__component__price")
-    return periods.order_by("item_id", "kind", "start_at").distinct("item_id", "kind")
-
-
-def _owe_from_before(subscription: Subscription) -> None:
-    customer, start_at = subscription.customer_id, subscription.started_at
-    for item in subscription.items.exclude(metric=None):
-        metric = item.metric_id
-        assert metric is not None
+    lock_balances([(customer, metric) for metric in items])
+    for metric, item in items.items():
         earlier = read_earlier_turns(customer=customer, metric=metric, at=start_at, following=subscription)
         _owe(item, earlier.balance, earlier)
 

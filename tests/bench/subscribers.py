@@ -9,7 +9,7 @@ from django.db import models, transaction
 from billing.services.subscribe import subscribe
 from credits.models import CreditDefinition, CreditGrant, CreditTransaction, SubscriptionCredit
 from credits.services.publish_plan import QuotaTerms, UsageTerms, publish_plan
-from credits.services.shared_allowances import grant_with_subscription
+from credits.services.renew import grant_with_subscription
 from plans.models import Customer, Plan, Subscription, SubscriptionFeature, SubscriptionItem, SubscriptionPeriod
 from plans.services.subscriptions import open_subscription
 from plans.services.time_zone import billing_zone

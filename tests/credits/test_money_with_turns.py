@@ -1,4 +1,4 @@
-"""Money that plans give: nobody gets more than his days paid for."""
+"""Money that plans give with their turns, at a change and at the end."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -7,12 +7,14 @@ import pytest
 
 from billing.models import Invoice
 from billing.services.cancel import cancel_now
+from billing.services.change import change_now
 from billing.services.subscribe import subscribe
 from billing.services.void import void_invoice
 from credits.models import CreditGrant, CreditTransaction
 from credits.services.definitions import create_definition
-from plans.models import Customer
-from tests.factories import START, CustomerFactory
+from credits.services.grants import adjust_grant
+from plans.models import Customer, PriceComponent
+from tests.factories import START, CustomerFactory, MetricFactory, UsageComponentFactory
 from tests.pro_plan import ProPlan, assert_books_add_up, bills, make_pro_plan, sweep, use
 
 pytestmark = pytest.mark.django_db
@@ -25,13 +27,17 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 def money_plan(cents: int, *, base_cents: int = 2900, beside: ProPlan | None = None) -> ProPlan:
     """A plan with a monthly fee and calls for 5 cents that money of the plan pays for."""
     pro = make_pro_plan(quota=None, base_cents=base_cents, beside=beside)
-    calls = pro.price.components.get(kind="usage")
+    give_money(pro, pro.price.components.get(kind="usage"), cents)
+    return pro
+
+
+def give_money(pro: ProPlan, component: PriceComponent, cents: int) -> None:
+    """Let a plan give money for a component, with each of its turns."""
     create_definition(
         at=START, name="Credits", scope="component", application_type="monetary", currency="USD",
-        default_amount=Decimal(cents), price=pro.price, price_component_id=calls.component_id, renew_on_billing=True,
-        billing_visible=True,
+        default_amount=Decimal(cents), price=pro.price, price_component_id=component.component_id,
+        renew_on_billing=True, billing_visible=True,
     )  # fmt: skip
-    return pro
 
 
 def money_left(customer: Customer, at: datetime) -> list[Decimal]:
@@ -42,38 +48,50 @@ def money_left(customer: Customer, at: datetime) -> list[Decimal]:
     return sorted(running.values_list("ledger_remaining", flat=True))
 
 
-class TestMoney:
-    def test_coming_back_gives_no_second_months_money_for_one_months_days(self):
-        # 3,000 cents of 3,000 are spent by 600 calls. One of 30 days was paid for, which is worth 100: 2,900 are owed
-        # of the turn that begins, and 100 are left.
-        pro, customer = money_plan(3_000), CustomerFactory()
-        subscription = subscribe(at=APRIL, customer=customer, plan=pro.plan)
-        use(customer, pro.metric, 600, APRIL + HOUR)
-        cancel_now(subscription=subscription, at=APRIL + DAY, prorate=True)
+def with_storage(pro: ProPlan, cents: int) -> ProPlan:
+    """Add storage to a plan, and money of its own for that."""
+    storage = UsageComponentFactory(
+        price=pro.price, metric=MetricFactory(), component_id="comp_storage", label="Storage", position=9
+    )
+    give_money(pro, storage, cents)
+    return pro
 
-        subscribe(at=APRIL + DAY + HOUR, customer=customer, plan=pro.plan)
 
-        assert money_left(customer, APRIL + DAY + 2 * HOUR) == [100]
-        assert_books_add_up(APRIL + DAY + 2 * HOUR)
+class TestAChange:
+    def test_each_component_goes_on_with_its_own_money(self):
+        # 15 of 30 days of each plan, the same for each: 3,000 and 1,000, as if nothing had happened.
+        small = with_storage(money_plan(3_000), 1_000)
+        big, customer = with_storage(money_plan(3_000, beside=small), 1_000), CustomerFactory()
+        subscription = subscribe(at=APRIL, customer=customer, plan=small.plan)
 
-    def test_who_spent_nothing_has_the_whole_money_of_the_new_month(self):
-        pro, customer = money_plan(3_000), CustomerFactory()
-        subscription = subscribe(at=APRIL, customer=customer, plan=pro.plan)
-        cancel_now(subscription=subscription, at=HALF_TIME, prorate=True)
+        change_now(subscription=subscription, price=big.price, at=HALF_TIME)
 
-        subscribe(at=HALF_TIME + HOUR, customer=customer, plan=pro.plan)
+        assert money_left(customer, HALF_TIME + HOUR) == [1_000, 3_000]
+        assert_books_add_up(HALF_TIME + HOUR)
 
-        assert money_left(customer, HALF_TIME + 2 * HOUR) == [3_000]
+    def test_what_an_operator_added_is_kept(self):
+        # 3,000 and 1,500 more, of which 1,500 are spent by 300 calls.
+        small = money_plan(3_000)
+        big, customer = money_plan(3_000, beside=small), CustomerFactory()
+        subscription = subscribe(at=APRIL, customer=customer, plan=small.plan)
+        (grant,) = CreditGrant.objects.filter(customer=customer, starts_at=APRIL)
+        adjust_grant(at=APRIL + HOUR, grant=grant, amount=Decimal(1_500))
+        use(customer, small.metric, 300, APRIL + HOUR)
 
-    def test_kept_fees_keep_their_money(self):
-        pro, customer = money_plan(3_000), CustomerFactory()
-        subscription = subscribe(at=APRIL, customer=customer, plan=pro.plan)
-        use(customer, pro.metric, 600, APRIL + HOUR)
-        cancel_now(subscription=subscription, at=APRIL + DAY)
+        change_now(subscription=subscription, price=big.price, at=HALF_TIME)
 
-        subscribe(at=APRIL + DAY + HOUR, customer=customer, plan=pro.plan)
+        assert money_left(customer, HALF_TIME + HOUR) == [3_000]
 
-        assert money_left(customer, APRIL + DAY + 2 * HOUR) == [3_000]
+    def test_without_proration_the_new_money_comes_with_the_new_fee(self):
+        # The fee of 29.00 is paid to the end of April, and so is its money.
+        small = money_plan(3_000)
+        big, customer = money_plan(30_000, base_cents=29_000, beside=small), CustomerFactory()
+        subscription = subscribe(at=APRIL, customer=customer, plan=small.plan)
+
+        change_now(subscription=subscription, price=big.price, at=HALF_TIME, proration="none")
+
+        assert money_left(customer, HALF_TIME + HOUR) == [3_000]
+        assert money_left(customer, datetime(2026, 5, 1, 1, tzinfo=UTC)) == [30_000]
 
 
 class TestTheLastInvoice:

@@ -121,7 +121,7 @@ def test_says_how_a_quota_renews_and_shows():
 
 
 def test_whoever_subscribes_gets_the_quota():
-    from credits.services.shared_allowances import grant_with_subscription
+    from credits.services.renew import grant_with_subscription
 
     plan = publish(usage_components=[usage()])
     subscription = open_subscription(at=START, customer=CustomerFactory(), price=plan.prices.get(), started_at=START)
