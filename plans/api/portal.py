@@ -115,7 +115,7 @@ def _portal_subscription_words(subscription: Subscription, linked: PaymentMethod
         "stableSubscriptionId": subscription.stable_subscription_id,
         "status": subscription.status,
         "planId": subscription.plan.public_id,
-        "gracePeriodEndsAt": None,
+        "gracePeriodEndsAt": subscription.grace_period_ends_at,
         "paymentMethodId": linked.public_id if linked is not None else None,
     }
 

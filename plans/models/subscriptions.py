@@ -43,8 +43,11 @@ class Subscription(models.Model):
     """What a customer agreed to: one plan version at one price, from an instant on.
 
     A change of plan ends it and begins the next version, which has the same `stable_subscription_id`. Until
-    `trial_ends_at` nothing is charged. `paused_at` says since when it is paused. `refunded_from` is the instant from
-    which on its fees were credited or refunded when it ended; NULL where they were kept.
+    `trial_ends_at` nothing is charged. `paused_at` says since when it is paused, or marked as unpaid. `refunded_from`
+    is the instant from which on its fees were credited or refunded when it ended; NULL where they were kept.
+
+    `grace_period_ends_at` says until when one that is past due goes on although an invoice of it is not paid.
+    `resumes_when_paid` is set on one that was stopped because of that: it runs again by itself once nothing is owed.
     """
 
     public_id = public_id_field("sub_int_")
@@ -62,6 +65,8 @@ class Subscription(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     refunded_from = models.DateTimeField(null=True, blank=True)
     cancel_at_period_end = models.BooleanField(default=False)
+    grace_period_ends_at = models.DateTimeField(null=True, blank=True)
+    resumes_when_paid = models.BooleanField(default=False, db_default=False)
     beside_others = models.BooleanField(
         default=False, help_text="Created with the wish to have several subscriptions at once."
     )
@@ -82,8 +87,17 @@ class Subscription(models.Model):
                 fields=["stable_subscription_id", "version_number"], name="subscription_version_is_unique"
             ),
             models.CheckConstraint(
-                condition=Q(status="paused", paused_at__isnull=False) | ~Q(status="paused") & Q(paused_at=None),
+                condition=Q(status="paused", paused_at__isnull=False)
+                | Q(status="unpaid")
+                | ~Q(status__in=["paused", "unpaid"]) & Q(paused_at=None),
                 name="paused_subscription_says_since_when",
+            ),
+            models.CheckConstraint(
+                condition=Q(grace_period_ends_at=None) | Q(status="past_due"), name="only_what_is_past_due_has_grace"
+            ),
+            models.CheckConstraint(
+                condition=Q(resumes_when_paid=False) | Q(status__in=["paused", "unpaid"]),
+                name="only_what_was_stopped_resumes",
             ),
             models.CheckConstraint(
                 condition=Q(trial_ends_at=None) | Q(trial_ends_at__gt=F("started_at")),

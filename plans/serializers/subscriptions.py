@@ -116,7 +116,7 @@ def subscription_words(
         "scheduledChange": scheduled_words(scheduled),
         "trialEndDate": subscription.trial_ends_at,
         "pausedAt": subscription.paused_at,
-        "gracePeriodEndsAt": None,
+        "gracePeriodEndsAt": subscription.grace_period_ends_at,
         "versionNumber": subscription.version_number,
         "stripeSubscriptionId": None,
         "paymentMethodId": payment_method_id,
