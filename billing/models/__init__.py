@@ -1,6 +1,15 @@
 from billing.models.checkouts import Checkout, CheckoutStatus, IntentType
 from billing.models.credit_notes import CreditNote, CreditNoteLine, ReturnedCredit, StripeVoid
 from billing.models.disputes import Dispute, DisputeStatus
+from billing.models.dunning import (
+    LONGEST_DAYS,
+    MOST_RETRIES,
+    Dunning,
+    DunningConfig,
+    DunningOutcome,
+    DunningTerms,
+    EndOfDunning,
+)
 from billing.models.invoices import (
     OPEN,
     SENDABLE,
@@ -11,6 +20,7 @@ from billing.models.invoices import (
     InvoiceStatus,
     LineType,
 )
+from billing.models.mails import Mail, MailKind, MailState
 from billing.models.payments import Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus
 from billing.models.reconciliation import (
     Difference,
@@ -24,6 +34,8 @@ from billing.models.stripe_inbox import StripeInbox
 from billing.models.tax import TaxMethod, TaxNexus, TaxRate, TaxRegistration, TaxSettings
 
 __all__ = [
+    "LONGEST_DAYS",
+    "MOST_RETRIES",
     "OPEN",
     "SENDABLE",
     "Checkout",
@@ -34,6 +46,11 @@ __all__ = [
     "DifferenceKind",
     "Dispute",
     "DisputeStatus",
+    "Dunning",
+    "DunningConfig",
+    "DunningOutcome",
+    "DunningTerms",
+    "EndOfDunning",
     "IntentType",
     "Invoice",
     "InvoiceKind",
@@ -41,6 +58,9 @@ __all__ = [
     "InvoiceStatus",
     "InvoicedPeriod",
     "LineType",
+    "Mail",
+    "MailKind",
+    "MailState",
     "Payment",
     "PaymentMethod",
     "PaymentMethodStatus",
