@@ -1,10 +1,12 @@
-"""What goes to Stripe and what comes back, in our own words. Amounts are minor units, ids of ours are public ids."""
+"""What goes to Stripe and to the mail server, and what comes back, in our own words. Amounts are minor units, ids of
+ours are public ids."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Self
+from typing import Any, Self
 
 # The names under which objects at Stripe carry our ids.
 INVOICE_ID = "candela_invoice"
@@ -242,3 +244,18 @@ class ObjectAtStripe:
     revision: str = ""
     stripe_invoice_id: str = ""
     intent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MailToSend:
+    """A mail to a customer. `kind` names its templates, `facts` are what they say; `message_name` is what is unique in
+    its Message-ID. `invoice` is the public id of the one that it is about, empty where it is about none."""
+
+    id: str
+    message_name: str
+    kind: str
+    address: str
+    customer_name: str
+    language: str
+    invoice: str
+    facts: Mapping[str, Any]

@@ -27,7 +27,8 @@ class SweepClock:
 
 @dataclass
 class Swept:
-    """How much a sweep did. `unavailable` says why Stripe could not be reached; then it stopped early."""
+    """How much a sweep did. `unavailable` says why Stripe, or the mail server, could not be reached; then it stopped
+    early."""
 
     done: int = 0
     failed: int = 0
