@@ -42,9 +42,11 @@ class NothingScheduled(Refusal):
 def cancel_now(*, subscription: Subscription, at: datetime, prorate: bool = False) -> Invoice | None:
     """End a subscription at once: what was used and is not billed goes onto a final invoice, which is returned.
 
-    Grants of the plan end; what was bought or given by hand stays. Fees that are paid are refunded with `prorate` only,
-    for the days that are left, by credit notes of their invoices. Raises SubscriptionEnded, CustomerIsParked,
-    ScheduledChangeIsDue, UsageIsStillCounted, and with `prorate` ChargeUnderWay.
+    Grants of the plan end; what was bought or given by hand stays. What is owed stays owed, and dunning of it goes on.
+    Fees that are paid are refunded with `prorate` only, for the days that are left, by credit notes of their invoices.
+
+    Raises SubscriptionEnded, CustomerIsParked, ScheduledChangeIsDue, UsageIsStillCounted, and with `prorate`
+    ChargeUnderWay.
     """
     begun = has_begun(subscription, at=at)
     held, end_at = hold_to_end_periods(subscription, at=at)
@@ -53,7 +55,12 @@ def cancel_now(*, subscription: Subscription, at: datetime, prorate: bool = Fals
     ended_at = end_at if begun else at
     SubscriptionItem.objects.filter(subscription=held, ended_at=None).update(ended_at=ended_at)
     Subscription.objects.filter(pk=held.pk).update(
-        ended_at=ended_at, status=SubscriptionStatus.CANCELED, paused_at=None, cancel_at_period_end=False
+        ended_at=ended_at,
+        status=SubscriptionStatus.CANCELED,
+        paused_at=None,
+        cancel_at_period_end=False,
+        grace_period_ends_at=None,
+        resumes_when_paid=False,
     )
     if prorate:
         refund_unused(held, at=end_at)
@@ -73,7 +80,7 @@ def _end_grants(held: Subscription, *, at: datetime) -> None:
     """End what the plan granted. What is left expires with the settlement of the usage before; of a paused subscription
     all of that is settled, so it goes at once."""
     SubscriptionCredit.objects.filter(subscription=held).update(refilled_until=None)
-    if held.status == SubscriptionStatus.PAUSED:
+    if held.paused_at is not None:
         revoke_plan_grants(subscription=held, at=at)
     end_plan_grants(subscription=held, at=at)
 

@@ -241,7 +241,9 @@ def _begin_version(
     held: Subscription, price: Price, open_items: Sequence[SubscriptionItem], at: datetime
 ) -> Subscription:
     """End a version and write the next one, with its features and its items."""
-    Subscription.objects.filter(pk=held.pk).update(ended_at=at, status=SubscriptionStatus.CANCELED)
+    Subscription.objects.filter(pk=held.pk).update(
+        ended_at=at, status=SubscriptionStatus.CANCELED, grace_period_ends_at=None
+    )
     SubscriptionItem.objects.filter(subscription=held, ended_at=None).update(ended_at=at)
     in_trial = held.trial_ends_at is not None and held.trial_ends_at > at
     following = Subscription.objects.create(
@@ -251,6 +253,7 @@ def _begin_version(
         plan_id=price.plan_id,
         price=price,
         status=held.status,
+        grace_period_ends_at=held.grace_period_ends_at,
         started_at=at,
         trial_ends_at=held.trial_ends_at if in_trial else None,
         beside_others=held.beside_others,

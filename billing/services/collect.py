@@ -4,8 +4,19 @@ from django.db import transaction
 from django.db.models import F
 
 from billing.exchange import Card, ChargeToMake, Declined, Paid
-from billing.models import Invoice, InvoiceStatus, Payment, PaymentMethod, PaymentMethodStatus, PaymentStatus, Refund
+from billing.models import (
+    Dunning,
+    DunningOutcome,
+    Invoice,
+    InvoiceStatus,
+    Payment,
+    PaymentMethod,
+    PaymentMethodStatus,
+    PaymentStatus,
+    Refund,
+)
 from billing.services.disputes import attach_to_disputes
+from billing.services.dunning import hold_subscription_of, note_decline, note_refusal, settle_dunning
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.send import LEASE, RETRY_AFTER, retry_delay
 from billing.services.top_up import grant_what_was_paid
@@ -85,6 +96,7 @@ def claim_invoice_to_retry(*, invoice: Invoice, at: datetime) -> ChargeToMake | 
     refuse_while_charged(held, at)
     if held.stripe_sent_at is None:
         Invoice.objects.filter(pk=held.pk, send_at__isnull=False).update(send_at=at)
+        Dunning.objects.owed().filter(invoice=held).update(next_retry_at=at)
         return None
     return _claim(held, at)
 
@@ -113,6 +125,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
     back. `payment_method` is Stripe's id of the one that was charged, where that is known. Raises AmountMismatch when
     less was paid than is open, or more than the total.
     """
+    hold_subscription_of(invoice)
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=invoice)
     if row.payments.filter(status=PaymentStatus.SUCCEEDED).exists() or not (paid.amount_cents or row.open_cents):
         return False
@@ -148,6 +161,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
     )
     if row.open_cents:
         Invoice.objects.filter(pk=row.pk).update(status=InvoiceStatus.PAID, paid_at=at)
+        settle_dunning(invoice=row, outcome=DunningOutcome.PAID, at=at)
         grant_what_was_paid(invoice=row, at=at)
     return True
 
@@ -156,13 +170,14 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
 def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -> None:
     """Book a charge that failed for good; the answer counts once.
 
-    The invoice waits for another payment method, unless the customer has given one while this charge was under way.
+    The first one starts dunning, which plans when the invoice is charged again. Where the customer has given another
+    payment method while this charge was under way, that is at once.
     """
+    subscription = hold_subscription_of(charge.invoice)
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
     if row.status != InvoiceStatus.ISSUED or row.collect_attempts >= charge.attempt:
         return
-    Invoice.objects.filter(pk=row.pk).update(charge_started_at=None)
-    Payment.objects.create(
+    payment = Payment.objects.create(
         customer_id=row.customer_id,
         invoice=row,
         payment_method=PaymentMethod.objects.filter(external_id=charge.payment_method).first(),
@@ -175,8 +190,16 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
         error_message=declined.message,
         created_at=at,
     )
-    again_at = at if _has_another_method(row, charge) else None
-    Invoice.objects.filter(pk=row.pk).update(collect_attempts=charge.attempt, collect_at=again_at)
+    again_at = note_decline(
+        invoice=row,
+        payment=payment,
+        subscription=subscription,
+        has_other_card=_has_another_method(row, charge),
+        at=at,
+    )
+    Invoice.objects.filter(pk=row.pk).update(
+        collect_attempts=charge.attempt, collect_at=again_at, charge_started_at=None
+    )
 
 
 def record_collect_unknown(*, invoice: str, at: datetime) -> None:
@@ -187,10 +210,11 @@ def record_collect_unknown(*, invoice: str, at: datetime) -> None:
 @transaction.atomic
 def record_collect_refused(*, charge: ChargeToMake, at: datetime) -> None:
     """Note that Stripe refused a charge for another reason than the card: it is tried again after the longest pause,
-    or at once when there is another card."""
+    while it is dunned with the next planned retry, or at once when there is another card."""
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
     if row.status == InvoiceStatus.ISSUED:
-        again_at = at if _has_another_method(row, charge) else at + RETRY_AFTER[-1]
+        has_other_card = _has_another_method(row, charge)
+        again_at = note_refusal(invoice=row, has_other_card=has_other_card, otherwise=at + RETRY_AFTER[-1], at=at)
         Invoice.objects.filter(pk=row.pk).update(collect_at=again_at, charge_started_at=None)
 
 
@@ -226,4 +250,5 @@ def record_payment_method(*, customer: Customer, card: Card, at: datetime) -> Pa
     Invoice.objects.filter(customer=customer, status=InvoiceStatus.ISSUED, stripe_sent_at__isnull=False).update(
         collect_at=at
     )
+    Dunning.objects.owed().filter(customer=customer).update(next_retry_at=at)
     return method

@@ -9,6 +9,7 @@ from django.db.models import F, Max, Sum, TextChoices
 from billing.models import (
     CreditNote,
     CreditNoteLine,
+    DunningOutcome,
     Invoice,
     InvoiceKind,
     InvoiceLine,
@@ -21,6 +22,7 @@ from billing.models import (
 )
 from billing.services.creditable import OpenCharge, open_charges, spread
 from billing.services.disputes import refuse_disputed, why_nothing_goes_back
+from billing.services.dunning import hold_subscription_of, settle_dunning
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.stripe_voids import withdraw_from_stripe
 from billing.stripe_amounts import is_chargeable
@@ -77,6 +79,7 @@ def credit_invoice(
     Raises InvoiceNotFound, InvoiceIsDraft, InvoiceIsVoid, InvoiceIsCarried, ChargeUnderWay, PaymentDisputed,
     PurchaseNotPaid, CreditAboveInvoice, NothingToCredit and InvalidInput.
     """
+    hold_subscription_of(invoice.public_id)
     held = hold_invoice(invoice)
     refuse_unless_issued(held)
     refuse_while_charged(held, at)
@@ -270,7 +273,9 @@ def _follow(invoice: Invoice, at: datetime) -> None:
     """Set the state of an unpaid invoice that less is due of now. Stripe gets it anew, or not at all."""
     if not invoice.open_cents:
         invoice.status, invoice.paid_at = InvoiceStatus.PAID, at
+        settle_dunning(invoice=invoice, outcome=DunningOutcome.CREDITED, at=at)
     elif invoice.status == InvoiceStatus.ISSUED and not is_chargeable(invoice.open_cents, invoice.currency):
         invoice.status = InvoiceStatus.CARRIED
+        settle_dunning(invoice=invoice, outcome=DunningOutcome.CARRIED, at=at)
     invoice.save(update_fields=["status", "paid_at", "updated_at"])
     withdraw_from_stripe(invoice, at=at)

@@ -9,6 +9,7 @@ from billing.models import Invoice, Refund, StripeInbox
 from billing.services.checkout import hasten_checkout
 from billing.services.collect import record_payment
 from billing.services.disputes import DISPUTE_MOVED, record_dispute
+from billing.services.dunning import hold_subscription_of
 from billing.services.refunds import record_refund
 from billing.services.send import record_sent, retry_delay
 from billing.stripe_amounts import from_stripe
@@ -77,6 +78,7 @@ def _record_invoice_paid(stripe_invoice: Mapping[str, Any], at: datetime) -> Non
     metadata = stripe_invoice.get("metadata") or {}
     ours = metadata.get(INVOICE_ID)
     if ours and Invoice.objects.filter(public_id=ours).exists():
+        hold_subscription_of(ours)
         # The news may come before our own note that Stripe has the invoice, or instead of it.
         revision = int(metadata.get(INVOICE_REVISION, "0"))
         record_sent(invoice=ours, stripe_invoice_id=stripe_invoice["id"], at=at, revision=revision)

@@ -8,8 +8,9 @@ from fractions import Fraction
 from django.db import transaction
 from django.db.models import QuerySet
 
-from billing.models import Invoice, InvoiceKind
+from billing.models import DunningOutcome, Invoice, InvoiceKind
 from billing.services.close_periods import close_subscriptions, draft_of, open_drafts
+from billing.services.dunning import end_dunning_of
 from billing.services.finalize import finalize_invoices
 from billing.services.wind_down import (
     bill_what_is_due,
@@ -56,10 +57,25 @@ class SubscriptionIsActive(Refusal):
 def pause(*, subscription: Subscription, at: datetime) -> Invoice | None:
     """Pause a running subscription: what was used goes onto an invoice, which is returned, and nothing is given or
     billed until it is resumed. Fees that are paid are not refunded. What waits to happen goes on waiting: an end comes
-    when it was promised, and a change to another price, too, if the subscription runs again by then.
+    when it was promised, and a change to another price, too, if the subscription runs again by then. Dunning of its
+    invoices ends, and what they owe stays owed.
 
     Raises SubscriptionEnded, SubscriptionNotActive, CustomerIsParked, ScheduledChangeIsDue and UsageIsStillCounted.
     """
+    return stop(subscription=subscription, status=SubscriptionStatus.PAUSED, outcome=DunningOutcome.WITHDRAWN, at=at)
+
+
+@transaction.atomic
+def stop(
+    *,
+    subscription: Subscription,
+    status: SubscriptionStatus,
+    outcome: DunningOutcome,
+    at: datetime,
+    resumes_when_paid: bool = False,
+) -> Invoice | None:
+    """Do what pause does, to the state `paused` or `unpaid`; dunning of the subscription ends with `outcome`. With
+    `resumes_when_paid` it runs again by itself once nothing is owed. Raises what pause raises."""
     begun = has_begun(subscription, at=at)
     held, at = hold_to_end_periods(subscription, at=at, keep_scheduled=True)
     if held.status not in (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAST_DUE):
@@ -69,7 +85,10 @@ def pause(*, subscription: Subscription, at: datetime) -> Invoice | None:
     due = end_open_periods(held, at=at)
     _stop_metering(held, at)
     SubscriptionCredit.objects.filter(subscription=held).update(refilled_until=None)
-    Subscription.objects.filter(pk=held.pk).update(status=SubscriptionStatus.PAUSED, paused_at=at)
+    Subscription.objects.filter(pk=held.pk).update(
+        status=status, paused_at=at, grace_period_ends_at=None, resumes_when_paid=resumes_when_paid
+    )
+    end_dunning_of(held, outcome=outcome, at=at)
     if not due:
         return None
     draft = draft_of(held, due, at, kind=InvoiceKind.CHANGE, closes_at=at)
@@ -111,20 +130,23 @@ def resume(*, subscription: Subscription, at: datetime) -> Subscription:
 
     Within what is paid for, a paused one goes on with the period that was cut, with the same grants, and nothing is
     charged. After that its clocks start anew: fees are billed at once and grants are fresh. One that is past due or
-    unpaid becomes active, and still owes what it owes. Raises SubscriptionEnded, SubscriptionIsActive,
-    CustomerIsParked, ScheduledChangeIsDue and UsageIsStillCounted.
+    unpaid becomes active, and still owes what it owes; dunning of its invoices ends.
+
+    Raises SubscriptionEnded, SubscriptionIsActive, CustomerIsParked, ScheduledChangeIsDue and UsageIsStillCounted.
     """
     held = hold_subscription(subscription)
     if held.status == SubscriptionStatus.ACTIVE:
         raise SubscriptionIsActive("This subscription is active; only a paused, past due or unpaid one is resumed.")
-    was_paused = held.status == SubscriptionStatus.PAUSED
+    was_paused = held.paused_at is not None
     if was_paused:
         refuse_parked(held)
         refuse_overdue(held, at=at)
         at = max(at, held.paused_at or at)
         bill_what_is_due(held, at=at)
     held.status, held.paused_at = SubscriptionStatus.ACTIVE, None
-    held.save(update_fields=["status", "paused_at"])
+    held.grace_period_ends_at, held.resumes_when_paid = None, False
+    held.save(update_fields=["status", "paused_at", "grace_period_ends_at", "resumes_when_paid"])
+    end_dunning_of(held, outcome=DunningOutcome.WITHDRAWN, at=at)
     if was_paused:
         _run_again(held, at)
     return held

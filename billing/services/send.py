@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 
 from billing.exchange import CustomerToSend, InvoiceToSend, LineToSend
-from billing.models import SENDABLE, CreditNote, Invoice, InvoiceLine, PaymentStatus, StripeVoid
+from billing.models import SENDABLE, CreditNote, Dunning, Invoice, InvoiceLine, PaymentStatus, StripeVoid
 from billing.tax import tax_text
 from billing.tax_lines import TaxSum, tax_sums
 from plans.models import Customer
@@ -149,8 +149,18 @@ def record_sent(*, invoice: str, stripe_invoice_id: str, at: datetime, revision:
         )
     elif row.stripe_sent_at is None:
         Invoice.objects.filter(pk=row.pk).update(
-            stripe_invoice_id=stripe_invoice_id, stripe_sent_at=at, send_error="", collect_at=at
+            stripe_invoice_id=stripe_invoice_id,
+            stripe_sent_at=at,
+            send_error="",
+            collect_at=_charge_at(row, at),
         )
+
+
+def _charge_at(invoice: Invoice, at: datetime) -> datetime | None:
+    """When an invoice that Stripe has now is charged: at once, or where a charge of it was declined before, as that was
+    planned."""
+    dunning = Dunning.objects.filter(invoice=invoice).first()
+    return at if dunning is None else dunning.next_retry_at
 
 
 def record_send_failure(*, invoice: str, error: str, at: datetime) -> None:

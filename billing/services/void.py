@@ -5,8 +5,9 @@ from datetime import datetime
 from django.db import transaction
 
 from billing.lines import late_usage_line
-from billing.models import Invoice, InvoicedPeriod, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
+from billing.models import DunningOutcome, Invoice, InvoicedPeriod, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
 from billing.services.credit_notes import return_credit, returned_of
+from billing.services.dunning import hold_subscription_of, settle_dunning
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.issue import issue_charges
 from billing.services.late_usage import lock_usage
@@ -56,6 +57,7 @@ def void_invoice(*, invoice: Invoice, reason: str, at: datetime, rebill: bool = 
     InvoiceIsCarried, CreditedElsewhere, NothingToBillAgain, ChargeUnderWay and UsageIsStillCounted.
     """
     _refuse(invoice, at, rebill)
+    hold_subscription_of(invoice.public_id)
     _finalize_drafts(invoice, at)
     held = hold_invoice(invoice)
     _refuse(held, at, rebill)
@@ -120,6 +122,7 @@ def _withdraw(invoice: Invoice, reason: str, at: datetime) -> None:
     Invoice.objects.filter(carried_into=invoice).update(carried_into=None, updated_at=at)
     invoice.status, invoice.voided_at, invoice.void_reason = InvoiceStatus.VOID, at, reason
     invoice.save(update_fields=["status", "voided_at", "void_reason", "updated_at"])
+    settle_dunning(invoice=invoice, outcome=DunningOutcome.VOIDED, at=at)
     withdraw_from_stripe(invoice, at=at)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from billing.exchange import Card, Declined, Paid
-from billing.models import Invoice, Payment
+from billing.models import Dunning, Invoice, Payment
 from billing.services.collect import (
     claim_invoice_to_collect,
     record_collect_refused,
@@ -59,12 +59,24 @@ def test_a_refusal_of_the_old_card_does_not_hold_up_the_new_one(customer):
     assert claim(SOON).payment_method == "pm_new"
 
 
-def test_without_another_card_a_declined_invoice_waits(customer):
+def test_without_another_card_a_declined_invoice_waits_for_the_first_retry(customer):
     charge = claim(START)
 
     record_declined(charge=charge, declined=Declined("pi_1", "card_declined", "No."), at=SOON)
 
-    assert claim(SOON + timedelta(days=30)) is None
+    assert claim(SOON + timedelta(hours=23)) is None
+    assert claim(SOON + timedelta(days=1)).attempt == 2
+
+
+def test_a_decline_of_the_old_card_starts_no_dunning_before_the_new_one_is_declined(customer):
+    charge = claim(START)
+    give_card(customer, "pm_new")
+
+    record_declined(charge=charge, declined=Declined("pi_1", "card_declined", "No."), at=SOON)
+    assert not Dunning.objects.exists()
+    record_declined(charge=claim(SOON), declined=Declined("pi_2", "card_declined", "No."), at=SOON)
+
+    assert Dunning.objects.get().attempts == 1
 
 
 def test_a_payment_names_the_card_that_was_charged(customer):
