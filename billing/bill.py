@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from billing.jobs import BOOK_SWEEPS, STRIPE_SWEEPS, Swept
+from billing.jobs import BOOK_SWEEPS, MAIL_SWEEPS, STRIPE_SWEEPS, Swept
 from billing.services.due import next_due
 
 
@@ -21,7 +21,8 @@ class BillingRun:
         """Run one sweep, add up what it did, and return how much that was."""
         now = work(at)
         self.swept.setdefault(name, Swept()).add(now)
-        self.unavailable = self.unavailable or now.unavailable
+        if name in STRIPE_SWEEPS:
+            self.unavailable = self.unavailable or now.unavailable
         return now.done + now.failed
 
 
@@ -31,32 +32,37 @@ def bill(*, until: datetime, now: datetime) -> BillingRun:
     What was due in the past is done as of `now`; what comes due between now and a later `until` is done as of the
     instant at which it does, so that one jump of the clock gives the same invoices as many small ones.
     """
-    run = BillingRun({name: Swept() for name in BOOK_SWEEPS | STRIPE_SWEEPS})
-    return _step_through(run, until=until, now=now, with_stripe=True)
+    run = BillingRun({name: Swept() for name in BOOK_SWEEPS | STRIPE_SWEEPS | MAIL_SWEEPS})
+    return _step_through(run, until=until, now=now, with_others=True)
 
 
 def rehearse(*, until: datetime, now: datetime, report: Callable[[], None]) -> BillingRun:
-    """Do what `bill` would do to the books, call `report` to look at it, and take it all back. Stripe is not asked."""
+    """Do what `bill` would do to the books, call `report` to look at it, and take it all back. Stripe is not asked,
+    and no mail is sent."""
     run = BillingRun({name: Swept() for name in BOOK_SWEEPS})
     with transaction.atomic():
-        _step_through(run, until=until, now=now, with_stripe=False)
+        _step_through(run, until=until, now=now, with_others=False)
         report()
         transaction.set_rollback(True)
     return run
 
 
-def _step_through(run: BillingRun, *, until: datetime, now: datetime, with_stripe: bool) -> BillingRun:
+def _step_through(run: BillingRun, *, until: datetime, now: datetime, with_others: bool) -> BillingRun:
     after = None
     for name, work in BOOK_SWEEPS.items():
         run.sweep(name, work, min(now, until))
-    while due := next_due(until=until, after=after, with_stripe=with_stripe and not run.unavailable):
+    while due := next_due(
+        until=until, after=after, with_stripe=with_others and not run.unavailable, with_mail=with_others
+    ):
         at = max(due, min(now, until))
         done = 0
         for name, work in BOOK_SWEEPS.items():
             done += run.sweep(name, work, at)
-        for name, work in STRIPE_SWEEPS.items() if with_stripe else ():
+        for name, work in STRIPE_SWEEPS.items() if with_others else ():
             if not run.unavailable or name == "inbox":
                 done += run.sweep(name, work, at)
+        for name, work in MAIL_SWEEPS.items() if with_others else ():
+            done += run.sweep(name, work, at)
         # What is still due although nothing moved is in other hands; go on with what comes later.
         after = None if done else at
     return run

@@ -182,6 +182,8 @@ else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = CANDELA_DATA / "mail"
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="billing@localhost")
+# One mail server that does not answer must not hold up the sweep until its task is killed.
+EMAIL_TIMEOUT = 20
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Candela",
@@ -233,6 +235,8 @@ UNFOLD: dict[str, Any] = {
                     ("Invoices", "receipt_long", "billing_invoice"),
                     ("Payments", "payments", "billing_payment"),
                     ("Disputes", "gavel", "billing_dispute"),
+                    ("Dunning", "notifications_active", "billing_dunning"),
+                    ("Mails", "mail", "billing_mail"),
                     ("Late usage", "history", "plans_subscriptionperiod"),
                 ],
                 "Business and tax": [
@@ -241,6 +245,7 @@ UNFOLD: dict[str, Any] = {
                     ("Tax rates", "request_quote", "billing_taxrate"),
                     ("Tax registrations", "badge", "billing_taxregistration"),
                     ("US sales tax", "map", "billing_taxnexus"),
+                    ("Dunning settings", "event_repeat", "billing_dunningconfig"),
                 ],
                 "Developers": [("API keys", "key", "config_apikey")],
                 "System": [
@@ -289,6 +294,7 @@ SCHEDULES: list[dict[str, Any]] = [
     {"name": "candela: collect", "func": "billing.jobs.sweep_collect", "minutes": 1},
     {"name": "candela: inbox", "func": "billing.jobs.sweep_inbox", "minutes": 1},
     {"name": "candela: reconcile", "func": "billing.jobs.reconcile", "minutes": 5},
+    {"name": "candela: mail", "func": "billing.jobs.sweep_mail", "minutes": 1},
     {"name": "candela: prove the books", "func": "billing.jobs.prove_books", "minutes": 24 * 60},
 ]
 

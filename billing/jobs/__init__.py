@@ -18,11 +18,13 @@ from billing.jobs.book_sweeps import (
     attribute,
     close,
     count,
+    end_dunning,
     finalize_drafts,
     look_for_late_usage,
     refill,
     settle_months,
 )
+from billing.jobs.mail_sweeps import send_mails
 from billing.jobs.reconcile_sweep import reconcile_nightly
 from billing.jobs.stripe_sweeps import (
     collect_invoices,
@@ -36,8 +38,8 @@ from billing.jobs.swept import Swept
 
 logger = logging.getLogger(__name__)
 
-# A scheduled sweep of Stripe's stops by itself before the task's time-out, also where a task runs two of them, and the
-# next one goes on where it stopped.
+# A scheduled sweep that waits for Stripe or a mail server stops by itself before the task's time-out, also where a task
+# runs two of them, and the next one goes on where it stopped.
 SECONDS_PER_RUN = 120
 
 # In the order in which one feeds the next. Those of Stripe are left out of a run once it cannot be reached.
@@ -50,6 +52,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "finalize": finalize_drafts,
     "months": settle_months,
     "late usage": look_for_late_usage,
+    "dunning": end_dunning,
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "checkout": go_on_with_checkouts,
@@ -59,11 +62,12 @@ STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "refund": make_refunds,
     "inbox": work_off_inbox,
 }
+MAIL_SWEEPS: dict[str, Callable[..., Swept]] = {"mail": send_mails}
 
 
 def sweep_books() -> dict[str, int]:
-    """Attribute, count, refill, change, close, finalize, settle months and look for late usage as far as it is due;
-    scheduled every minute."""
+    """Attribute, count, refill, change, close, finalize, settle months, look for late usage and end dunning as far as
+    it is due; scheduled every minute."""
     return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items()}
 
 
@@ -94,6 +98,11 @@ def reconcile() -> dict[str, int]:
     return _report("reconcile", reconcile_nightly)
 
 
+def sweep_mail() -> dict[str, int]:
+    """Send mails; scheduled every minute."""
+    return _run_for_a_while("mail")
+
+
 def prove_books() -> int:
     """Queue a task for each invariant of the books; scheduled once a day. Each reads whole tables, so each has a
     time-out of its own, and one that does not end shows among the failed tasks."""
@@ -117,6 +126,7 @@ def _run_for_a_while(name: str) -> dict[str, int]:
 def _report(name: str, sweep: Callable[..., Swept]) -> dict[str, int]:
     deadline = monotonic() + SECONDS_PER_RUN
     swept = sweep(timezone.now(), lambda: monotonic() < deadline)
+    swept = (STRIPE_SWEEPS | MAIL_SWEEPS)[name](timezone.now(), lambda: monotonic() < deadline)
     if swept.unavailable:
         logger.warning("sweep %s stopped: %s", name, swept.unavailable)
     return {name: swept.done}

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
+from typing import Any
 
 from django.db import IntegrityError
 
 from billing.jobs.swept import Swept
-from billing.models import Invoice
+from billing.models import Dunning, Invoice
 from billing.services import close_periods as closing
-from billing.services import finalize, late_invoices, late_usage, months, scheduled_changes
+from billing.services import end_of_dunning, finalize, late_invoices, late_usage, months, scheduled_changes
 from billing.services.park import park_customer, work_in_halves
 from credits.models import CalendarMonth, SubscriptionCredit
 from credits.services import refill as refilling
@@ -20,6 +21,7 @@ from credits.services.settle_months import begin_months
 from metering.services.attribute_events import attribute_events
 from metering.services.build_metrics import build_next_slice
 from plans.models import ScheduledChange, Subscription, SubscriptionPeriod
+from plans.refusals import Refusal
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +120,35 @@ def look_for_late_usage(at: datetime) -> Swept:
             at=at,
         )
     )
+
+
+def end_dunning(at: datetime) -> Swept:
+    """Stop subscriptions that were not paid by the end of their dunning, and let run again what dunning had stopped and
+    is paid now, until none is left."""
+    swept = _in_chunks(
+        find=lambda: end_of_dunning.dunning_to_end(at),
+        work=lambda keys: sum(_unless_refused(end_of_dunning.carry_out_end_action, dunning=key, at=at) for key in keys),
+        customer_of=lambda key: Dunning.objects.values_list("customer_id", flat=True).get(pk=key),
+        at=at,
+    )
+    return swept.add(
+        _in_chunks(
+            find=lambda: end_of_dunning.subscriptions_to_resume(at),
+            work=lambda keys: sum(_unless_refused(end_of_dunning.resume_paid, subscription=key, at=at) for key in keys),
+            customer_of=lambda key: Subscription.objects.values_list("customer_id", flat=True).get(pk=key),
+            at=at,
+        )
+    )
+
+
+def _unless_refused(act: Callable[..., bool], **of: Any) -> bool:
+    """Act, and tell whether that did something. What has to wait, such as for usage that is still being counted, is
+    left to the next sweep."""
+    try:
+        return act(**of)
+    except Refusal as refusal:
+        logger.warning("%s of %s waits: %s", act.__name__, of, refusal)
+        return False
 
 
 def _customer_of_month(key: int) -> int:

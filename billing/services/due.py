@@ -2,7 +2,18 @@ from datetime import datetime
 
 from django.db.models import F, Min, QuerySet
 
-from billing.models import Checkout, Invoice, PaymentMethodStatus, Refund, StripeInbox, StripeVoid
+from billing.models import (
+    Checkout,
+    Dunning,
+    Invoice,
+    Mail,
+    MailState,
+    PaymentMethodStatus,
+    Refund,
+    StripeInbox,
+    StripeVoid,
+)
+from billing.services.end_of_dunning import paid_subscriptions
 from billing.services.late_usage import open_windows, window
 from billing.services.months import grace
 from credits.models import SubscriptionCredit
@@ -12,12 +23,16 @@ from plans.models import SubscriptionPeriod
 from plans.services.scheduled_changes import waiting_changes
 
 
-def next_due(*, until: datetime, after: datetime | None = None, with_stripe: bool = True) -> datetime | None:
+def next_due(
+    *, until: datetime, after: datetime | None = None, with_stripe: bool = True, with_mail: bool = True
+) -> datetime | None:
     """Find the earliest instant, not later than `until` and later than `after`, at which some sweep has work.
 
-    Without `with_stripe` what waits for Stripe is left out.
+    Without `with_stripe` what waits for Stripe is left out, without `with_mail` what waits for the mail server.
     """
     waiting = _waiting_for_us() + (_waiting_for_stripe() if with_stripe else [])
+    if with_mail:
+        waiting.append((Mail.objects.filter(state=MailState.QUEUED), "send_at"))
     instants = []
     for rows, column in waiting:
         window = {f"{column}__lte": until} | ({f"{column}__gt": after} if after else {})
@@ -42,6 +57,8 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
         (months_that_wait().annotate(settle_at=F("end_at") + grace()), "settle_at"),
         (open_windows().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
         (settled_months().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
+        (Dunning.objects.to_end(), "end_at"),
+        (paid_subscriptions(), "resume_at"),
         (StripeInbox.objects.filter(processed_at__isnull=True), "process_at"),
     ]
 

@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 
 from billing import gateway
-from billing.jobs import BOOK_SWEEPS, STRIPE_SWEEPS
+from billing.jobs import BOOK_SWEEPS, MAIL_SWEEPS, STRIPE_SWEEPS
 from billing.models import PaymentMethod
 from billing.sandbox import Clock, FaultKind, Sandbox
 from billing.sandbox.http_client import Answer, SandboxClient
@@ -145,7 +145,7 @@ def run_sweeps() -> Callable[[datetime], None]:
     def run(at: datetime) -> None:
         while sum(sweep(at).done for sweep in BOOK_SWEEPS.values()):
             pass
-        for sweep in STRIPE_SWEEPS.values():
+        for sweep in (STRIPE_SWEEPS | MAIL_SWEEPS).values():
             sweep(at)
 
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 from django.urls import URLPattern, URLResolver
 
 from billing.books import INVARIANTS
-from billing.jobs import BOOK_SWEEPS, STRIPE_SWEEPS
+from billing.jobs import BOOK_SWEEPS, MAIL_SWEEPS, STRIPE_SWEEPS
 from config.urls import v1_patterns
 from plans.refusals import Refusal
 
@@ -70,4 +70,4 @@ def test_the_table_of_sweeps_has_each_of_them_once():
     table = (DOCS / "operator.md").read_text().partition("## What the sweeps do")[2].partition("\n## ")[0]
 
     rows = re.findall(r"^\| (.*?) \| ", table, re.MULTILINE)[1:]
-    assert rows == [*BOOK_SWEEPS, *STRIPE_SWEEPS, "reconcile", "prove the books"]
+    assert rows == [*BOOK_SWEEPS, *STRIPE_SWEEPS, "reconcile", *MAIL_SWEEPS, "prove the books"]

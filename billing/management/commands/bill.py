@@ -22,12 +22,14 @@ WHAT_A_SWEEP_DOES = {
     "finalize": "drafts finalized",
     "months": "calendar months without a subscription settled",
     "late usage": "periods and months looked at for the last time",
+    "dunning": "subscriptions stopped unpaid, or resumed when paid",
     "checkout": "checkouts brought to their end",
     "void": "invoices made void at Stripe",
     "send": "invoices sent to Stripe",
     "collect": "invoices paid",
     "refund": "refunds made",
     "inbox": "Stripe events worked off",
+    "mail": "mails sent",
 }
 
 
