@@ -16,6 +16,12 @@ from billing.books.credit_notes import (
     refunds_fit_their_payments,
 )
 from billing.books.credits import grants_equal_their_transactions, transactions_belong_to_their_grants_customer
+from billing.books.dunning import (
+    dunned_customers_are_told,
+    dunned_invoices_are_owed,
+    dunning_counts_declined_charges,
+    past_due_subscriptions_are_dunned,
+)
 from billing.books.invoices import (
     invoice_numbers_have_no_gaps,
     invoices_equal_their_lines,
@@ -103,6 +109,10 @@ INVARIANTS: Mapping[str, Invariant] = {
     "what a void invoice took is returned": voided_money_went_back,
     "a replacement repeats what is void": replacements_repeat_what_is_void,
     "a carried balance is on one later invoice": carried_balances_are_taken_along_once,
+    "a subscription is past due while it is dunned": past_due_subscriptions_are_dunned,
+    "dunning ends with its invoice": dunned_invoices_are_owed,
+    "dunning counts declined charges": dunning_counts_declined_charges,
+    "who is dunned was told": dunned_customers_are_told,
 }
 
 

@@ -11,9 +11,9 @@ from django_q.models import OrmQ
 
 from billing import jobs
 from billing.books import INVARIANTS, check_books
-from billing.exchange import Paid
+from billing.exchange import ChargeToMake, Declined, Paid
 from billing.models import Checkout, Dispute, Invoice, Payment
-from billing.services.collect import record_payment
+from billing.services.collect import record_declined, record_payment
 from billing.services.credit_notes import credit_invoice
 from billing.services.subscribe import subscribe
 from billing.services.tax_settings import create_rate
@@ -85,6 +85,16 @@ def do_business():
     give_seats()
     charge_tax()
     use_without_a_subscription(pro)
+    decline_a_charge()
+
+
+def decline_a_charge():
+    """A card that is declined, so that its subscription is past due."""
+    sold, customer = make_pro_plan(quota=None), CustomerFactory()
+    subscribe(at=NOW - DAY, customer=customer, plan=sold.plan)
+    invoice = Invoice.objects.get(customer=customer)
+    charge = ChargeToMake(invoice=invoice.public_id, stripe_invoice_id="in_9", payment_method="pm_9", attempt=1)
+    record_declined(charge=charge, declined=Declined("pi_9", "card_declined", "No."), at=NOW)
 
 
 def take_back():
@@ -476,6 +486,26 @@ WAYS_TO_SPOIL = [
     (
         "a carried balance is on one later invoice",
         "UPDATE billing_invoiceline SET amount_cents = amount_cents + 1 WHERE type = 'brought_forward'",
+    ),
+    (
+        "a subscription is past due while it is dunned",
+        "UPDATE plans_subscription SET status = 'active', grace_period_ends_at = NULL WHERE status = 'past_due'",
+    ),
+    (
+        "a subscription is past due while it is dunned",
+        "UPDATE plans_subscription SET grace_period_ends_at = now() WHERE status = 'past_due'",
+    ),
+    ("a subscription is past due while it is dunned", "UPDATE billing_dunning SET ended_at = now(), outcome = 'paid'"),
+    (
+        "dunning ends with its invoice",
+        "UPDATE billing_dunning SET ended_at = now(), outcome = 'paid', next_retry_at = NULL, settled_at = now()",
+    ),
+    ("dunning counts declined charges", "UPDATE billing_dunning SET attempts = 2"),
+    ("dunning counts declined charges", "DELETE FROM billing_payment WHERE status = 'failed'"),
+    ("who is dunned was told", "DELETE FROM billing_mail"),
+    (
+        "who is dunned was told",
+        "UPDATE billing_dunning SET ended_at = now(), outcome = 'paused', next_retry_at = NULL",
     ),
     ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL"),
     ("a checkout comes to its end", "UPDATE billing_checkout SET settled_at = NULL, step_at = now()"),

@@ -14,7 +14,10 @@ from billing.models import (
     CreditNoteLine,
     Difference,
     Dispute,
+    Dunning,
+    DunningConfig,
     Invoice,
+    Mail,
     Payment,
     PaymentMethod,
     Reconciliation,
@@ -112,6 +115,11 @@ def world():
         kind="paid_there", object_type="invoice", object_id="inv_1", stripe_id="in_1", ours="issued", theirs="paid",
         made_at=AT, first_seen_at=AT, last_seen_at=AT,
     )  # fmt: skip
+    DunningConfig.objects.create()
+    Dunning.objects.create(invoice=invoice, customer=customer, started_at=AT, end_at=FEBRUARY)
+    Mail.objects.create(
+        key="k", kind="charge_failed", customer=customer, address="one@example.com", send_at=AT, created_at=AT
+    )
     month = CalendarMonth.objects.create(
         customer=customer, metric=pro.metric, start_at=AT, end_at=FEBRUARY, settled_at=FEBRUARY, usage=2, credited=1
     )
@@ -406,6 +414,25 @@ BREACHES = {
     "object_is_seen_once": lambda: copy_of("billing_seenatstripe"),
     "difference_is_open_once": lambda: copy_of("billing_difference"),
     "difference_is_about_something": lambda: change_of("billing_difference", object_id="''", stripe_id="''"),
+    "only_what_is_past_due_has_grace": lambda: change_of("plans_subscription", grace_period_ends_at="now()"),
+    "only_what_was_stopped_resumes": lambda: change_of("plans_subscription", resumes_when_paid="true"),
+    "dunning_config_is_one_row": lambda: copy_of("billing_dunningconfig", singleton="false"),
+    "billing_dunningconfig_singleton_key": lambda: copy_of("billing_dunningconfig"),
+    **{
+        f"{model}_{name}": partial(change_of, f"billing_{model}", **terms)
+        for model in ("dunningconfig", "dunning")
+        for name, terms in (
+            ("gives_a_year_of_grace_at_most", {"grace_period_days": 366}),
+            ("retries_on_later_and_later_days", {"retry_schedule": "'{1,3,3}'"}),
+        )
+    },
+    "billing_dunning_invoice_id_key": lambda: copy_of("billing_dunning"),
+    "dunning_starts_with_a_decline": lambda: change_of("billing_dunning", attempts=0),
+    "dunning_ends_after_its_start": lambda: change_of("billing_dunning", end_at="started_at - interval '1 second'"),
+    "ended_dunning_says_how": lambda: change_of("billing_dunning", ended_at="now()"),
+    "dunning_ends_with_its_invoice": lambda: change_of("billing_dunning", settled_at="now()"),
+    "billing_mail_key_key": lambda: copy_of("billing_mail"),
+    "mail_waits_until_it_is_sent_or_given_up": lambda: change_of("billing_mail", state="'sent'"),
 }
 
 
