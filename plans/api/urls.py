@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from billing.api.dunning import DunningConfigView
 from plans.api.customers import CustomersView, CustomerView
 from plans.api.enrollment import (
     ClerkHookView,
@@ -42,6 +43,8 @@ urlpatterns = [
     path("customers/<str:identifier>", CustomerView.as_view()),
     path("merchants/current", CurrentMerchantView.as_view()),
     path("merchants/checkonboarding", OnboardingView.as_view()),
+    # Before the seller's id, which is any text.
+    path("merchants/dunning-config", DunningConfigView.as_view()),
     path("merchants/onboarding-create-merchant", MerchantCreationView.as_view()),
     path("merchants/<str:identifier>", MerchantView.as_view()),
     path("metrics", MetricsView.as_view()),
