@@ -12,7 +12,13 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import display
 
-from billing import difference_admin, late_usage_admin, pack_admin, tax_admin  # noqa: F401 registers their pages
+from billing import (  # noqa: F401 registers their pages
+    difference_admin,
+    dunning_admin,
+    late_usage_admin,
+    pack_admin,
+    tax_admin,
+)
 from billing.dispute_admin import dispute_sentence
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text
 from billing.invoice_page import sums_with_tax, tax_note

@@ -328,7 +328,16 @@ class SubscriptionAdmin(FactsAdmin):
         (None, {"fields": ["customer_page", "plan_page", "charges", "status", "invoices", "public_id"]}),
         (
             "Time",
-            {"fields": [moment("started_at"), moment("ended_at"), yes_or_no("cancel_at_period_end"), CREATED]},
+            {
+                "fields": [
+                    moment("started_at"),
+                    moment("paused_at"),
+                    moment("grace_period_ends_at", "past due until"),
+                    moment("ended_at"),
+                    yes_or_no("cancel_at_period_end"),
+                    CREATED,
+                ]
+            },
         ),
     ]
     inlines = [ItemInline, PeriodInline, SoldFeatureInline]

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django_q.models import Failure
 
-from billing.models import Difference, Dispute, Invoice, StripeInbox
+from billing.models import Difference, Dispute, Invoice, Mail, MailState, StripeInbox
 from billing.models.invoices import InvoiceStatus
 from plans.models import Customer, Plan, Subscription
 from plans.words import money_text
@@ -93,7 +93,7 @@ def declined_payments() -> list[Need]:
     if not number:
         return []
     words = "1 invoice is" if number == 1 else f"{number:,} invoices are"
-    why = "They are charged again as soon as the customers have another card."
+    why = "They are charged again on the days of their dunning, and as soon as the customers have another card."
     return [
         Need(f"{words} unpaid after a declined card", why, list_address("billing_payment", "?status__exact=failed"))
     ]
@@ -123,6 +123,21 @@ def differences_from_stripe() -> list[Need]:
             f"{words} between here and Stripe",
             "What to do stands on the page of each.",
             list_address("billing_difference", "?resolved_at__isempty=1"),
+        )
+    ]
+
+
+def unsent_mails() -> list[Need]:
+    """Mails that were given up."""
+    number = Mail.objects.filter(state=MailState.FAILED).count()
+    if not number:
+        return []
+    words = "1 mail" if number == 1 else f"{number:,} mails"
+    return [
+        Need(
+            f"{words} could not be sent",
+            "The reason stands beside each. Correct the address, then send it again.",
+            list_address("billing_mail", "?state__exact=failed"),
         )
     ]
 
@@ -186,6 +201,7 @@ NEEDS = {
     "billing.view_payment": declined_payments,
     "billing.view_dispute": disputes_to_answer,
     "billing.view_difference": differences_from_stripe,
+    "billing.view_mail": unsent_mails,
     "billing.view_stripeinbox": stuck_events,
     "django_q.view_failure": failed_tasks,
 }

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django_q.models import Failure, OrmQ, Schedule
 from unfold.admin import ModelAdmin
 
-from billing.models import Invoice, Payment, StripeInbox
+from billing.models import Dunning, Invoice, Mail, Payment, StripeInbox
 from billing.services.close_periods import close_periods, due_subscriptions
 from billing.services.subscribe import subscribe
 from billing.signed_links import invoice_page_path
@@ -34,11 +34,12 @@ from tests.pro_plan import ProPlan, make_pro_plan, sweep, use
 pytestmark = pytest.mark.django_db
 
 OURS = [
-    ApiKey, CreditDefinition, CreditGrant, CreditTransaction, Customer, Feature, Invoice, Metric, Payment, Plan,
+    ApiKey, CreditDefinition, CreditGrant, CreditTransaction, Customer, Dunning, Feature, Invoice, Mail, Metric,
+    Payment, Plan,
     PricingTable, StripeInbox, Subscription, TopUpPack, UsageEvent,
 ]  # fmt: skip
 ALL = sorted(admin.site._registry, key=lambda model: model._meta.label)
-FACTS = [CreditGrant, CreditTransaction, Invoice, Payment, StripeInbox, Subscription, UsageEvent]
+FACTS = [CreditGrant, CreditTransaction, Dunning, Invoice, Mail, Payment, StripeInbox, Subscription, UsageEvent]
 
 
 def address(model: Any, page: str, *args: Any) -> str:
@@ -78,6 +79,12 @@ def add_books(db: None) -> Callable[[int], None]:
             Payment.objects.create(
                 customer=invoice.customer, invoice=invoice, status="failed", amount_cents=invoice.total_cents,
                 currency="USD", external_id="pi_1", attempt=1, error_message="Declined.", created_at=START,
+            )  # fmt: skip
+            Dunning.objects.create(invoice=invoice, customer=invoice.customer, started_at=START, end_at=START)
+            Mail.objects.create(
+                key=invoice.public_id, kind="dunning_ended", customer=invoice.customer, invoice=invoice,
+                address="ada@customer.example", send_at=START, created_at=START,
+                facts={"number": invoice.number, "currency": "USD", "amount_cents": 2_900, "outcome": "not_paid"},
             )  # fmt: skip
 
     return add
