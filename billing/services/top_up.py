@@ -1,5 +1,6 @@
 """Buying a top-up pack: an invoice of its own, whose payment makes the grant."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
@@ -35,6 +36,22 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
     It is taxed now, and no credit of money pays for it. Raises PackNotOffered, TooLittleToCharge, and InvalidInput for
     a quantity that cannot be sold at once.
     """
+    return issue_purchase(compose_purchase(customer=customer, pack=pack, quantity=quantity, at=at), at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """The invoice of a purchase with its one line, neither stored yet."""
+
+    invoice: Invoice
+    line: InvoiceLine
+
+
+def compose_purchase(*, customer: Customer, pack: TopUpPack, quantity: int, at: datetime) -> Purchase:
+    """Work out what packs come to for a customer, and keep the pack as it is until the transaction ends.
+
+    Raises PackNotOffered, TooLittleToCharge and InvalidInput, as `buy_pack` does.
+    """
     pack = hold_pack(pack)
     refuse_event_fees(customer, pack.definition, path="id")
     invoice = Invoice(
@@ -49,10 +66,20 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
     line = _line(invoice, pack, quantity, sold_now(pack, quantity), at)
     charge_tax(invoice, [line], tax_of_customer(customer))
     _refuse_too_little(invoice)
+    return Purchase(invoice, line)
+
+
+def issue_purchase(purchase: Purchase, *, at: datetime) -> Invoice:
+    """Store a purchase, number and freeze its invoice, and have the sweeps send it."""
+    invoice, line = purchase.invoice, purchase.line
     invoice.save()
     line.invoice = invoice
     line.save()
-    return _issue(invoice, at)
+    number_invoices([invoice])
+    invoice.status = InvoiceStatus.ISSUED
+    invoice.finalized_at = invoice.send_at = at
+    invoice.save(update_fields=["number", "status", "finalized_at", "send_at", "updated_at"])
+    return invoice
 
 
 def _line(invoice: Invoice, pack: TopUpPack, quantity: int, sold: SoldPack, at: datetime) -> InvoiceLine:
@@ -68,13 +95,14 @@ def _line(invoice: Invoice, pack: TopUpPack, quantity: int, sold: SoldPack, at: 
         description=pack.name,
         quantity=Decimal(quantity),
         unit_amount_cents=Decimal(pack.price_cents),
-        amount_cents=_price_cents(pack, quantity),
+        amount_cents=price_of(pack, quantity),
         billing_period_start_at=at,
         billing_period_end_at=at,
     )
 
 
-def _price_cents(pack: TopUpPack, quantity: int) -> int:
+def price_of(pack: TopUpPack, quantity: int) -> int:
+    """What packs cost together before tax, in minor units. Raises InvalidInput for a quantity that cannot be sold."""
     if not 1 <= quantity <= MOST_PACKS:
         raise InvalidInput.at("quantity", f"must be a whole number from 1 to {MOST_PACKS}.")
     price_cents = pack.price_cents * quantity
@@ -92,15 +120,6 @@ def _refuse_too_little(invoice: Invoice) -> None:
         "at once. Buy more packs together.",
         details=[{"path": "quantity", "message": f"must come to at least {least}."}],
     )
-
-
-def _issue(invoice: Invoice, at: datetime) -> Invoice:
-    """Number and freeze the invoice, and have the sweeps send it."""
-    number_invoices([invoice])
-    invoice.status = InvoiceStatus.ISSUED
-    invoice.finalized_at = invoice.send_at = at
-    invoice.save(update_fields=["number", "status", "finalized_at", "send_at", "updated_at"])
-    return invoice
 
 
 def grant_what_was_paid(*, invoice: Invoice, at: datetime) -> list[CreditGrant]:
