@@ -13,6 +13,7 @@ from django.utils.text import Truncator
 from unfold.decorators import display
 
 from billing import (  # noqa: F401 registers their pages
+    auto_top_up_admin,
     difference_admin,
     dunning_admin,
     late_usage_admin,

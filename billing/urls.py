@@ -1,5 +1,6 @@
 from django.urls import path
 
+from billing.api.auto_top_ups import AutoTopUpsView, AutoTopUpUpdateView, AutoTopUpView
 from billing.api.checkout import CheckoutSessionView, PaymentInitView, PaymentStatusView
 from billing.api.explain import LineExplanationView
 from billing.api.invoice_changes import CreditNotesView, RetryInvoiceView, VoidInvoiceView
@@ -41,6 +42,9 @@ urlpatterns = [
     path("credits/packs", PacksView.as_view()),
     path("credits/packs/<str:pack_id>/update", PackUpdateView.as_view()),
     path("credits/packs/<str:pack_id>/purchase", PackPurchaseView.as_view()),
+    path("credits/auto-top-ups", AutoTopUpsView.as_view()),
+    path("credits/auto-top-ups/<str:auto_top_up_id>", AutoTopUpView.as_view()),
+    path("credits/auto-top-ups/<str:auto_top_up_id>/update", AutoTopUpUpdateView.as_view()),
     path("late-usage", LateUsageView.as_view()),
     path("invoices", InvoicesView.as_view()),
     path("invoices/upcoming", UpcomingInvoiceView.as_view()),

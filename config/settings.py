@@ -228,6 +228,7 @@ UNFOLD: dict[str, Any] = {
                 "Credits": [
                     ("Definitions", "rule", "credits_creditdefinition"),
                     ("Packs", "local_mall", "credits_topuppack"),
+                    ("Automatic top-ups", "autopay", "billing_autotopup"),
                     ("Grants", "redeem", "credits_creditgrant"),
                     ("Ledger", "menu_book", "credits_credittransaction"),
                 ],

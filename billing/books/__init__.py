@@ -32,6 +32,7 @@ from billing.books.late_usage import found_units_cost_their_price, found_usage_i
 from billing.books.money import burned_money_is_on_an_invoice, kept_money_is_granted, money_is_spread_over_lines
 from billing.books.months import months_are_settled_in_order, settled_months_burned_what_they_credited
 from billing.books.payments import (
+    automatic_purchases_follow_their_rule,
     bought_packs_are_granted_when_paid,
     charged_back_payments_go_back_once,
     checkouts_come_to_their_end,
@@ -99,6 +100,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "what credits of money pay is spread over lines": money_is_spread_over_lines,
     "what an invoice keeps is granted": kept_money_is_granted,
     "a bought pack is granted when it is paid": bought_packs_are_granted_when_paid,
+    "an automatic purchase follows its top-up": automatic_purchases_follow_their_rule,
     "a checkout comes to its end": checkouts_come_to_their_end,
     "a credit note is the sum of its lines": credit_notes_equal_their_lines,
     "credit notes do not exceed their invoice": credit_notes_fit_their_invoices,

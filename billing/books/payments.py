@@ -106,3 +106,26 @@ def checkouts_come_to_their_end(at: datetime) -> Outcome:
         """,
         at,
     )
+
+
+def automatic_purchases_follow_their_rule(at: datetime) -> Outcome:
+    """Find automatic purchases of another customer or pack than those of their automatic top-up, and those whose
+    numbers leave a gap."""
+    return compare(
+        """
+        SELECT format('invoice %%s: purchase %%s of automatic top-up %%s, which has %%s', invoice.number,
+                invoice.auto_top_up_number, rule.public_id, invoice.purchases),
+            invoice.customer_id <> rule.customer_id OR invoice.auto_top_up_number > invoice.purchases
+                OR NOT EXISTS (
+                    SELECT FROM billing_invoiceline line WHERE line.invoice_id = invoice.id
+                        AND line.type = 'top_up' AND line.pack_id = rule.pack_id
+                )
+        FROM (
+            SELECT *, count(*) OVER (PARTITION BY auto_top_up_id) AS purchases
+            FROM billing_invoice WHERE auto_top_up_id IS NOT NULL
+        ) AS invoice
+        JOIN billing_autotopup rule ON rule.id = invoice.auto_top_up_id
+        ORDER BY invoice.id
+        """,
+        at,
+    )

@@ -23,6 +23,7 @@ from billing.jobs.book_sweeps import (
     look_for_late_usage,
     refill,
     settle_months,
+    top_up,
 )
 from billing.jobs.mail_sweeps import send_mails
 from billing.jobs.reconcile_sweep import reconcile_nightly
@@ -53,6 +54,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "months": settle_months,
     "late usage": look_for_late_usage,
     "dunning": end_dunning,
+    "top-up": top_up,
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "checkout": go_on_with_checkouts,
@@ -66,8 +68,8 @@ MAIL_SWEEPS: dict[str, Callable[..., Swept]] = {"mail": send_mails}
 
 
 def sweep_books() -> dict[str, int]:
-    """Attribute, count, refill, change, close, finalize, settle months, look for late usage and end dunning as far as
-    it is due; scheduled every minute."""
+    """Attribute, count, refill, change, close, finalize, settle months, look for late usage, end dunning and top
+    balances up, as far as it is due; scheduled every minute."""
     return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items()}
 
 

@@ -11,10 +11,18 @@ from typing import Any
 from django.db import IntegrityError
 
 from billing.jobs.swept import Swept
-from billing.models import Dunning, Invoice
+from billing.models import AutoTopUp, Dunning, Invoice
+from billing.services import (
+    buy_automatically,
+    end_of_dunning,
+    finalize,
+    late_invoices,
+    late_usage,
+    months,
+    scheduled_changes,
+)
 from billing.services import close_periods as closing
-from billing.services import end_of_dunning, finalize, late_invoices, late_usage, months, scheduled_changes
-from billing.services.park import park_customer, work_in_halves
+from billing.services.park import GUILTY, park_customer, work_in_halves
 from credits.models import CalendarMonth, SubscriptionCredit
 from credits.services import refill as refilling
 from credits.services.settle_months import begin_months
@@ -149,6 +157,26 @@ def _unless_refused(act: Callable[..., bool], **of: Any) -> bool:
     except Refusal as refusal:
         logger.warning("%s of %s waits: %s", act.__name__, of, refusal)
         return False
+
+
+def top_up(at: datetime) -> Swept:
+    """Buy packs for customers whose balances have fallen below the thresholds of their automatic top-ups."""
+    swept, last = Swept(), 0
+    while keys := buy_automatically.running_after(last, at=at):
+        last = keys[-1]
+        for key in buy_automatically.below_threshold(keys, at=at):
+            _buy(key, at, swept)
+    return swept
+
+
+def _buy(key: int, at: datetime, swept: Swept) -> None:
+    try:
+        swept.done += buy_automatically.buy_automatically(key=key, at=at) is not None
+    except GUILTY as error:
+        logger.exception("gave up on automatic top-up %s", key)
+        customer = AutoTopUp.objects.values_list("customer_id", flat=True).get(pk=key)
+        park_customer(customers=[customer], reason=f"{type(error).__name__}: {error}", at=at)
+        swept.fail(f"customer parked: {error}")
 
 
 def _customer_of_month(key: int) -> int:

@@ -1,3 +1,4 @@
+from billing.models.auto_top_ups import AutoTopUp
 from billing.models.checkouts import Checkout, CheckoutStatus, IntentType
 from billing.models.credit_notes import CreditNote, CreditNoteLine, ReturnedCredit, StripeVoid
 from billing.models.disputes import Dispute, DisputeStatus
@@ -38,6 +39,7 @@ __all__ = [
     "MOST_RETRIES",
     "OPEN",
     "SENDABLE",
+    "AutoTopUp",
     "Checkout",
     "CheckoutStatus",
     "CreditNote",

@@ -79,6 +79,10 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Invoices at Stripe that wait for a charge which is due."""
         return self.to_be_paid().filter(stripe_sent_at__isnull=False, collect_at__lte=at)
 
+    def open_purchases(self) -> "InvoiceQuerySet":
+        """What was bought automatically and is neither paid nor given up."""
+        return self.filter(auto_top_up__isnull=False, status__in=[InvoiceStatus.DRAFT, *OPEN])
+
 
 class Invoice(models.Model):
     """A bill. A draft is rated when it is finalized; from then on its lines and totals never change (a trigger
@@ -95,7 +99,8 @@ class Invoice(models.Model):
 
     `credited_cents` is the sum of its credit notes. `replaces` is the void invoice in whose place it was issued, and
     `carried_into` the one that took it along. After a credit note on an unpaid invoice Stripe gets it anew, as the next
-    `stripe_revision`. `charge_started_at` is when the latest charge without an answer began. `issue_date` is what an
+    `stripe_revision`. One that `auto_top_up` bought by itself has the number of the purchase, which together are the
+    purchase's key. `charge_started_at` is when the latest charge without an answer began. `issue_date` is what an
     operator wants to stand on it, else it is that of `finalized_at`.
     """
 
@@ -146,6 +151,10 @@ class Invoice(models.Model):
     collect_at = models.DateTimeField(null=True, blank=True)
     collect_attempts = models.PositiveIntegerField(default=0)
     charge_started_at = models.DateTimeField(null=True, blank=True)
+    auto_top_up = models.ForeignKey(
+        "billing.AutoTopUp", on_delete=models.PROTECT, null=True, blank=True, related_name="invoices", db_index=False
+    )
+    auto_top_up_number = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -183,6 +192,19 @@ class Invoice(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(carried_into=None) | Q(status="carried"), name="only_a_carried_invoice_is_taken_along"
+            ),
+            models.UniqueConstraint(
+                fields=["auto_top_up", "auto_top_up_number"], name="auto_top_up_buys_once_a_number"
+            ),
+            models.UniqueConstraint(
+                fields=["auto_top_up"],
+                condition=Q(status__in=["draft", "issued", "unpaid", "uncollectible"]),
+                name="auto_top_up_has_one_open_purchase",
+            ),
+            models.CheckConstraint(
+                condition=Q(auto_top_up=None, auto_top_up_number=None)
+                | Q(auto_top_up__isnull=False, auto_top_up_number__gt=0, kind="top_up"),
+                name="automatic_purchase_has_a_number",
             ),
         ]
         indexes = [

@@ -19,6 +19,11 @@ from billing.services.disputes import attach_to_disputes
 from billing.services.dunning import hold_subscription_of, note_decline, note_refusal, settle_dunning
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.send import LEASE, RETRY_AFTER, retry_delay
+from billing.services.stop_auto_top_up import (
+    go_on_after_payment,
+    go_on_with_another_card,
+    stop_as_its_charge_failed,
+)
 from billing.services.top_up import grant_what_was_paid
 from plans.models import Customer
 from plans.refusals import Refusal
@@ -163,6 +168,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
         Invoice.objects.filter(pk=row.pk).update(status=InvoiceStatus.PAID, paid_at=at)
         settle_dunning(invoice=row, outcome=DunningOutcome.PAID, at=at)
         grant_what_was_paid(invoice=row, at=at)
+        go_on_after_payment(invoice=row, at=at)
     return True
 
 
@@ -190,13 +196,19 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
         error_message=declined.message,
         created_at=at,
     )
-    again_at = note_decline(
-        invoice=row,
-        payment=payment,
-        subscription=subscription,
-        has_other_card=_has_another_method(row, charge),
-        at=at,
-    )
+    if row.auto_top_up_id is None:
+        again_at = note_decline(
+            invoice=row,
+            payment=payment,
+            subscription=subscription,
+            has_other_card=_has_another_method(row, charge),
+            at=at,
+        )
+    else:
+        # Nobody is dunned for what was bought by itself: its rule stops.
+        again_at = at if _has_another_method(row, charge) else None
+        if again_at is None:
+            stop_as_its_charge_failed(invoice=row, reason=declined.message, at=at)
     Invoice.objects.filter(pk=row.pk).update(
         collect_attempts=charge.attempt, collect_at=again_at, charge_started_at=None
     )
@@ -251,4 +263,5 @@ def record_payment_method(*, customer: Customer, card: Card, at: datetime) -> Pa
         collect_at=at
     )
     Dunning.objects.owed().filter(customer=customer).update(next_retry_at=at)
+    go_on_with_another_card(customer=customer, at=at)
     return method

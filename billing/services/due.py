@@ -3,6 +3,7 @@ from datetime import datetime
 from django.db.models import F, Min, QuerySet
 
 from billing.models import (
+    AutoTopUp,
     Checkout,
     Dunning,
     Invoice,
@@ -59,6 +60,7 @@ def _waiting_for_us() -> list[tuple[QuerySet, str]]:
         (settled_months().annotate(window_ends_at=F("end_at") + window()), "window_ends_at"),
         (Dunning.objects.to_end(), "end_at"),
         (paid_subscriptions(), "resume_at"),
+        (AutoTopUp.objects.running(), "resumes_at"),
         (StripeInbox.objects.filter(processed_at__isnull=True), "process_at"),
     ]
 

@@ -11,6 +11,7 @@ from billing.services.dunning import hold_subscription_of, settle_dunning
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.issue import issue_charges
 from billing.services.late_usage import lock_usage
+from billing.services.stop_auto_top_up import stop_as_its_invoice_is_void
 from billing.services.stripe_voids import withdraw_from_stripe
 from billing.services.wind_down import bill_what_is_due, hold_subscription
 from credits.models import UsageDifference
@@ -124,6 +125,7 @@ def _withdraw(invoice: Invoice, reason: str, at: datetime) -> None:
     invoice.save(update_fields=["status", "voided_at", "void_reason", "updated_at"])
     settle_dunning(invoice=invoice, outcome=DunningOutcome.VOIDED, at=at)
     withdraw_from_stripe(invoice, at=at)
+    stop_as_its_invoice_is_void(invoice=invoice, at=at)
 
 
 def _issue_again(void: Invoice, at: datetime) -> Invoice:

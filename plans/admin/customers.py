@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.decorators import action, display
 
-from billing.models import Invoice, TaxRate
+from billing.models import AutoTopUp, Invoice, TaxRate
 from billing.services.park import unpark_customer
 from billing.tax import percent_text
 from credits.models import CreditGrant
@@ -89,6 +89,33 @@ class GrantInline(FactsInline):
         return held(grant.ledger_remaining, grant.currency)
 
 
+class AutoTopUpInline(FactsInline):
+    """The packs that the customer buys by themselves."""
+
+    model = AutoTopUp
+    fields = ["page", "quantity", "below", yes_or_no("is_enabled", "enabled"), "stopped"]
+    verbose_name_plural = "automatic top-ups"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AutoTopUp]:
+        """With what they hold."""
+        return super().get_queryset(request).select_related("pack__definition", "customer").order_by("pk")
+
+    @admin.display(description="pack")
+    def page(self, one: AutoTopUp) -> SafeString | None:
+        """The pack that is bought."""
+        return link(one, str(one.pack))
+
+    @admin.display(description="below")
+    def below(self, one: AutoTopUp) -> SafeString | None:
+        """The threshold: units, or money."""
+        return held(one.threshold, one.pack.definition.currency)
+
+    @admin.display(description="stopped because")
+    def stopped(self, one: AutoTopUp) -> str:
+        """Why nothing is bought any more."""
+        return one.stop_message
+
+
 class InvoiceInline(FactsInline):
     """What the customer was billed."""
 
@@ -137,7 +164,7 @@ class CustomerAdmin(PageAdmin):
     list_per_page = 50
     show_full_result_count = False
     actions = ["unpark"]
-    actions_detail = ["grant", "invoices"]
+    actions_detail = ["grant", "top_up", "invoices"]
     readonly_fields = [
         "public_id",
         "external_customer_id",
@@ -185,7 +212,7 @@ class CustomerAdmin(PageAdmin):
             },
         ),
     ]
-    inlines = [SubscriptionInline, GrantInline, InvoiceInline]
+    inlines = [SubscriptionInline, GrantInline, AutoTopUpInline, InvoiceInline]
 
     def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
         """Offer the tax rates that there are."""
@@ -216,6 +243,15 @@ class CustomerAdmin(PageAdmin):
     def grant(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the form of a grant for this customer."""
         return self._lead_to(request, object_id, "admin:credits_creditgrant_add", "customer")
+
+    def has_top_up_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        """Whoever may add automatic top-ups in Django's words."""
+        return request.user.has_perm("billing.add_autotopup")
+
+    @action(description="Top up automatically…", url_path="top-up", permissions=["top_up"])
+    def top_up(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Lead to the form of an automatic top-up for this customer."""
+        return self._lead_to(request, object_id, "admin:billing_autotopup_add", "customer")
 
     @action(description="Invoices", url_path="invoices", permissions=["view"])
     def invoices(self, request: HttpRequest, object_id: str) -> HttpResponse:

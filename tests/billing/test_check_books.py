@@ -12,7 +12,9 @@ from django_q.models import OrmQ
 from billing import jobs
 from billing.books import INVARIANTS, check_books
 from billing.exchange import ChargeToMake, Declined, Paid
-from billing.models import Checkout, Dispute, Invoice, Payment
+from billing.jobs import top_up
+from billing.models import AutoTopUp, Checkout, Dispute, Invoice, Payment, PaymentMethod
+from billing.services.auto_top_up import create_auto_top_up
 from billing.services.collect import record_declined, record_payment
 from billing.services.credit_notes import credit_invoice
 from billing.services.subscribe import subscribe
@@ -186,6 +188,14 @@ def buy_packs(customer, pro):
     pack = create_pack(at=AT, name="Pack", definition=definition, amount=Decimal(500), price_cents=900, currency="USD")
     bought, _ = (buy_pack(customer=customer, pack=pack, quantity=quantity, at=NOW) for quantity in (2, 3))
     record_payment(invoice=bought.public_id, paid=Paid(reference="in_2", amount_cents=1_800), at=NOW)
+    buy_automatically_once(CustomerFactory(), pack)
+
+
+def buy_automatically_once(customer, pack):
+    PaymentMethod.objects.create(customer=customer, external_id="pm_auto", is_default=True, created_at=AT)
+    terms = AutoTopUp(customer=customer, pack=pack, threshold=Decimal(100), monthly_limit_cents=900)
+    create_auto_top_up(auto_top_up=terms, at=NOW)
+    top_up(NOW)
 
 
 def spoil(*statements):
@@ -439,6 +449,19 @@ WAYS_TO_SPOIL = [
     (
         "a bought pack is granted when it is paid",
         "UPDATE billing_invoice SET status = 'issued' WHERE status = 'paid' AND kind = 'top_up'",
+    ),
+    (
+        "an automatic purchase follows its top-up",
+        "UPDATE billing_invoice SET auto_top_up_number = 2 WHERE auto_top_up_id IS NOT NULL",
+    ),
+    (
+        "an automatic purchase follows its top-up",
+        "UPDATE billing_invoiceline SET pack_id = NULL, type = 'fixed' WHERE invoice_id ="
+        " (SELECT id FROM billing_invoice WHERE auto_top_up_id IS NOT NULL)",
+    ),
+    (
+        "an automatic purchase follows its top-up",
+        f"UPDATE billing_autotopup SET customer_id = {latest('plans_customer')} - 1",
     ),
     ("a credit note is the sum of its lines", "UPDATE billing_creditnote SET tax_cents = 1, subtotal_cents = 499"),
     ("a credit note is the sum of its lines", "UPDATE billing_creditnoteline SET amount_cents = amount_cents + 1"),

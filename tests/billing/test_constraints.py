@@ -9,6 +9,7 @@ from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 
 from billing.models import (
+    AutoTopUp,
     Checkout,
     CreditNote,
     CreditNoteLine,
@@ -134,8 +135,11 @@ def world():
     create_rate(at=AT, name="VAT", rate=Decimal("0.07"), jurisdiction="DE")
     set_nexus(state="CA", changes={"has_nexus": True})
     register(at=AT, jurisdiction="DE", registration_number="DE1", tax_type="VAT")
-    TopUpPack.objects.create(
+    pack = TopUpPack.objects.create(
         name="Pack", definition=pro.quota, amount=100, price_cents=500, currency="USD", created_at=AT
+    )
+    AutoTopUp.objects.create(
+        customer=customer, pack=pack, threshold=5, monthly_limit_cents=500, agreed_price_cents=500, created_at=AT
     )
     UsageEvent.objects.create(
         external_customer_id="who", event_name="x", value=1, occurred_at=AT, timestamp_given=True,
@@ -403,6 +407,35 @@ BREACHES = {
     "billing_refund_credit_note_id_key": lambda: copy_of("billing_refund"),
     "refund_is_positive": lambda: change_of("billing_refund", amount_cents=0),
     "refund_is_asked_for_until_it_ends": lambda: change_of("billing_refund", refund_at="NULL"),
+    "customer_tops_up_a_pack_by_one_rule": lambda: copy_of("billing_autotopup"),
+    "auto_top_up_buys_something": lambda: change_of("billing_autotopup", quantity=0),
+    "auto_top_up_threshold_is_positive": lambda: change_of("billing_autotopup", threshold=0),
+    "auto_top_up_price_is_positive": lambda: change_of("billing_autotopup", agreed_price_cents=0),
+    "auto_top_up_limit_covers_a_purchase": lambda: change_of("billing_autotopup", quantity=2),
+    "stopped_auto_top_up_says_why": lambda: change_of("billing_autotopup", stopped_at="now()"),
+    "auto_top_up_buys_once_a_number": lambda: _automatic_purchase()
+    + copy_of(
+        "billing_invoice",
+        "status = 'draft'",
+        status="'void'",
+        number="'x'",
+        finalized_at="now()",
+        voided_at="now()",
+        subscription_id="NULL",
+        kind="'top_up'",
+        auto_top_up_number=1,
+        auto_top_up_id="(SELECT max(id) FROM billing_autotopup)",
+    ),
+    "auto_top_up_has_one_open_purchase": lambda: _automatic_purchase()
+    + copy_of(
+        "billing_invoice",
+        "status = 'draft'",
+        subscription_id="NULL",
+        kind="'top_up'",
+        auto_top_up_number=2,
+        auto_top_up_id="(SELECT max(id) FROM billing_autotopup)",
+    ),
+    "automatic_purchase_has_a_number": lambda: change_of("billing_invoice", "status = 'draft'", auto_top_up_number=1),
     "revision_is_voided_once": lambda: copy_of("billing_stripevoid"),
     "intent_takes_one_payment": lambda: "UPDATE billing_payment SET intent_id = 'pi_1';"
     + copy_of("billing_payment", "status = 'succeeded'", invoice_id=ANOTHER_INVOICE),
@@ -438,6 +471,20 @@ BREACHES = {
 
 def _brought_forward(position):
     return _line(position=position, period_id="NULL", type="'brought_forward'", carried_invoice_id="invoice_id")
+
+
+def _automatic_purchase():
+    return (
+        change_of(
+            "billing_invoice",
+            "status = 'draft'",
+            kind="'top_up'",
+            subscription_id="NULL",
+            auto_top_up_number=1,
+            auto_top_up_id="(SELECT max(id) FROM billing_autotopup)",
+        )
+        + ";"
+    )
 
 
 def _free_notes():

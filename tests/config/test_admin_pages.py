@@ -17,7 +17,7 @@ from django.urls import reverse
 from django_q.models import Failure, OrmQ, Schedule
 from unfold.admin import ModelAdmin
 
-from billing.models import Dunning, Invoice, Mail, Payment, StripeInbox
+from billing.models import AutoTopUp, Dunning, Invoice, Mail, Payment, StripeInbox
 from billing.services.close_periods import close_periods, due_subscriptions
 from billing.services.subscribe import subscribe
 from billing.signed_links import invoice_page_path
@@ -34,8 +34,8 @@ from tests.pro_plan import ProPlan, make_pro_plan, sweep, use
 pytestmark = pytest.mark.django_db
 
 OURS = [
-    ApiKey, CreditDefinition, CreditGrant, CreditTransaction, Customer, Dunning, Feature, Invoice, Mail, Metric,
-    Payment, Plan,
+    ApiKey, AutoTopUp, CreditDefinition, CreditGrant, CreditTransaction, Customer, Dunning, Feature, Invoice, Mail,
+    Metric, Payment, Plan,
     PricingTable, StripeInbox, Subscription, TopUpPack, UsageEvent,
 ]  # fmt: skip
 ALL = sorted(admin.site._registry, key=lambda model: model._meta.label)
@@ -64,9 +64,13 @@ def add_books(db: None) -> Callable[[int], None]:
             pro = make_pro_plan()
             add_customer(pro)
             PricingTablePlanFactory(plan=pro.plan)
-            create_pack(
+            pack = create_pack(
                 at=START, name="Calls", definition=pro.quota, amount=Decimal(10), price_cents=900, currency="USD"
             )
+            AutoTopUp.objects.create(
+                customer=CustomerFactory(), pack=pack, threshold=5, monthly_limit_cents=900, agreed_price_cents=900,
+                created_at=START,
+            )  # fmt: skip
             create_api_key(name="Backend", key_type="secret", at=START)
             events = StripeInbox.objects.count()
             StripeInbox.objects.create(
