@@ -229,6 +229,11 @@ class _Text:
                 f"The other lines come to {self._money(self._it.others_cents)}. An invoice is never below zero, so "
                 f"{self._money(line.amount_cents)} is kept as credit for later ones."
             ]
+        if line.type == LineType.ROUNDING:
+            return [
+                f"The other lines and the tax come to {self._money(line.invoice.total_cents - line.amount_cents)}, and "
+                f"{line.invoice.currency} is charged in coarser steps. The total is rounded to the nearest one."
+            ]
         if line.carried_invoice is not None:
             return [self._brought_forward(line.carried_invoice)]
         if line.credited_line is not None:

@@ -6,13 +6,26 @@ MINIMUM_CHARGES = {
     "HKD": 400, "HUF": 17500, "INR": 50, "JPY": 50, "MXN": 1000, "MYR": 200, "NOK": 300, "NZD": 50, "PLN": 200,
     "RON": 200, "SEK": 300, "SGD": 50, "THB": 1000, "USD": 50,
 }  # fmt: skip
-# Currencies without minor unit that Stripe goes on writing with two decimals: 5 krónur are 500.
+# Currencies without minor unit that Stripe goes on writing with two decimals: 5 krónur are 500. Payouts in HUF and TWD
+# must be whole, too, but we make none: charges in them have two decimals.
 _HUNDREDFOLD = frozenset({"ISK", "UGX"})
+# Currencies with three decimals, of which the last one must be 0 in all that is charged or given back.
+_IN_TENS = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
+
+
+def charge_step(currency: str) -> int:
+    """The step, in our minor units, in which a currency is charged and given back."""
+    return 10 if currency in _IN_TENS else 1
+
+
+def least_charge(currency: str) -> int:
+    """The least that can be charged at once, in our minor units; one step where Stripe names no minimum."""
+    return MINIMUM_CHARGES.get(currency, charge_step(currency))
 
 
 def is_chargeable(amount_cents: int, currency: str) -> bool:
-    """Tell whether an amount can be charged at all; a currency that the table lacks has no known minimum."""
-    return amount_cents >= MINIMUM_CHARGES.get(currency, 1)
+    """Tell whether exactly this amount can be charged at once."""
+    return amount_cents >= least_charge(currency) and amount_cents % charge_step(currency) == 0
 
 
 def to_stripe(amount_cents: int, currency: str) -> int:

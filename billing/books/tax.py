@@ -19,8 +19,9 @@ def tax_is_that_of_its_lines(at: datetime) -> Outcome:
             FROM billing_invoiceline line JOIN billing_invoice invoice ON invoice.id = line.invoice_id
         ), summed AS (
             SELECT invoice_id, sum(tax_cents) AS tax, sum(taxable_cents) AS taxable,
-                -- Credits of money are taken off the lines that they pay for; what is brought forward was taxed.
-                sum(amount_cents - monetary_credit_cents) FILTER (WHERE type <> 'brought_forward'
+                -- Credits of money are taken off the lines that they pay for; what is brought forward was taxed, and
+                -- the rounding of a total is not.
+                sum(amount_cents - monetary_credit_cents) FILTER (WHERE type NOT IN ('brought_forward', 'rounding')
                     AND NOT (type = 'credit' AND credit_transaction_id IS NOT NULL)) AS amount,
                 count(*) FILTER (WHERE invoice_kind <> 'manual' AND NOT CASE
                     WHEN tax_rate IS NULL THEN tax_cents = 0

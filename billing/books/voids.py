@@ -46,7 +46,7 @@ def replacements_repeat_what_is_void(at: datetime) -> Outcome:
         JOIN billing_invoice void ON void.id = invoice.replaces_id
         CROSS JOIN LATERAL (
             SELECT count(*) AS number, COALESCE(sum(amount_cents), 0) AS cents FROM billing_invoiceline
-            WHERE invoice_id = void.id AND credit_transaction_id IS NULL AND type <> 'brought_forward'
+            WHERE invoice_id = void.id AND credit_transaction_id IS NULL AND type NOT IN ('brought_forward', 'rounding')
         ) AS charges
         CROSS JOIN LATERAL (
             SELECT count(*) AS number, COALESCE(sum(line.amount_cents), 0) AS cents FROM billing_invoiceline line

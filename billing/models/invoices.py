@@ -234,7 +234,8 @@ class Invoice(models.Model):
 class LineType(models.TextChoices):
     """`minimum` and `maximum` bring a component's net to its bounds, `proration` credits what was billed in advance and
     is not used, `late_usage` is what was found of an earlier period, `top_up` a pack, `refund` keeps as credit what
-    would make the invoice negative, and `brought_forward` takes a carried invoice along."""
+    would make the invoice negative, `brought_forward` takes a carried invoice along, and `rounding` brings the total to
+    what can be charged."""
 
     FIXED = "fixed"
     PER_UNIT = "per_unit"
@@ -247,6 +248,7 @@ class LineType(models.TextChoices):
     TOP_UP = "top_up"
     REFUND = "refund"
     BROUGHT_FORWARD = "brought_forward"
+    ROUNDING = "rounding"
 
 
 class InvoiceLine(models.Model):
@@ -316,8 +318,8 @@ class InvoiceLine(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(type__in=["credit", "maximum", "proration"], amount_cents__lte=0)
-                | Q(type="late_usage")
-                | ~Q(type__in=["credit", "maximum", "proration", "late_usage"]) & Q(amount_cents__gte=0),
+                | Q(type__in=["late_usage", "rounding"])
+                | ~Q(type__in=["credit", "maximum", "proration", "late_usage", "rounding"]) & Q(amount_cents__gte=0),
                 name="line_sign_fits_its_type",
             ),
             models.CheckConstraint(

@@ -25,7 +25,7 @@ from billing.services.disputes import refuse_disputed, why_nothing_goes_back
 from billing.services.dunning import hold_subscription_of, settle_dunning
 from billing.services.hold_invoice import hold_invoice, refuse_unless_issued, refuse_while_charged
 from billing.services.stripe_voids import withdraw_from_stripe
-from billing.stripe_amounts import is_chargeable
+from billing.stripe_amounts import charge_step, is_chargeable
 from credits.models import UsageDifference
 from credits.services.return_money import keep_money, return_money
 from plans.refusals import InvalidInput, Refusal
@@ -96,6 +96,7 @@ def credit_invoice(
         parts = _parts_of_amount(held, charges, amount_cents)
     else:
         parts = _whole(held, charges)
+    _refuse_between_steps(held, parts, "amountCents" if lines is None else "lines")
     return issue_credit_note(invoice=held, parts=parts, reason=reason, to=to, at=at)
 
 
@@ -143,6 +144,18 @@ def _refuse_above_total(invoice: Invoice, parts: Iterable[OpenCharge], path: str
     left = invoice.total_cents - invoice.credited_cents
     if sum(part.owed_cents for part in parts) > left:
         raise _too_much(path, left, invoice)
+
+
+def _refuse_between_steps(invoice: Invoice, parts: Iterable[OpenCharge], path: str) -> None:
+    """Raise InvalidInput when what is left to be paid of an issued invoice could not be charged any more, since it is
+    finer than the currency's step."""
+    step = charge_step(invoice.currency)
+    if invoice.status == InvoiceStatus.ISSUED and sum(part.owed_cents for part in parts) % step:
+        raise InvalidInput.at(
+            path,
+            f"must come to a multiple of {money_text(step, invoice.currency)} together with the tax: "
+            f"{invoice.currency} is charged in such steps, and this invoice is not paid yet.",
+        )
 
 
 def _too_much(path: str, most_cents: int, invoice: Invoice) -> CreditAboveInvoice:
@@ -210,12 +223,13 @@ def _new_note(invoice: Invoice, parts: Sequence[OpenCharge], reason: str, at: da
 
 
 def _place_money(note: CreditNote, invoice: Invoice, cents: int, to: str) -> None:
-    """Say where the money goes: what is still open is due no more, and only what was paid can go back."""
+    """Say where the money goes: what is still open is due no more, and only what was paid can go back. What is finer
+    than the step in which the currency is given back is kept as credit."""
     note.due_cents = min(cents, invoice.open_cents)
+    paid_cents = cents - note.due_cents
     if to == GoesTo.SOURCE:
-        note.source_cents = cents - note.due_cents
-    else:
-        note.credit_cents = cents - note.due_cents
+        note.source_cents = paid_cents - paid_cents % charge_step(invoice.currency)
+    note.credit_cents = paid_cents - note.source_cents
 
 
 def _return_credits(note: CreditNote, at: datetime) -> None:

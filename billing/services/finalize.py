@@ -10,6 +10,7 @@ from billing.composition import Billable, compose_in_turn, note_nets
 from billing.lines import added_units_line
 from billing.models import Invoice, InvoicedPeriod, InvoiceKind, InvoiceLine, InvoiceStatus
 from billing.models.invoices import InvoiceQuerySet
+from billing.rounding import with_rounding_line
 from billing.services.carry import hold_carried, note_carried
 from billing.services.late_usage import bill_differences, lock_usage
 from billing.services.parties import name_parties
@@ -160,6 +161,7 @@ def finalize_invoices(
     for draft, lines in compose_in_turn([(draft, periods[draft.pk]) for draft in drafts], billable, at=at):
         note_nets(periods[draft.pk], lines)
         charge_tax(draft, lines, taxes[draft.customer_id])
+        lines = with_rounding_line(draft, lines)
         check_storable(draft, lines)
         close_draft(draft, lines, at)
         stored += lines

@@ -6,6 +6,7 @@ from datetime import datetime
 from billing.lines import brought_forward_line
 from billing.models import Invoice, InvoiceLine
 from billing.money_lines import with_money_lines
+from billing.rounding import with_rounding_line
 from billing.services.carry import hold_carried, note_carried
 from billing.services.finalize import close_draft, expire_money, store_invoices
 from billing.services.tax import tax_of_customer
@@ -28,6 +29,7 @@ def issue_charges(
     for position, line in enumerate(lines, start=1):
         line.position = position
     charge_tax(draft, lines, tax_of_customer(draft.customer))
+    lines = with_rounding_line(draft, lines)
     check_storable(draft, lines)
     close_draft(draft, lines, at)
     expire_money({customer: purse}, [draft], at)

@@ -12,6 +12,7 @@ from django.db.models import Max
 from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineType, TaxMethod
 from billing.services.finalize import close_draft, store_invoices
 from billing.services.hold_invoice import hold_invoice
+from billing.stripe_amounts import charge_step, least_charge
 from plans.models import Customer, Subscription
 from plans.money import exactly, round_cents
 from plans.price_language import LARGEST_AMOUNT_CENTS
@@ -216,7 +217,19 @@ def _spread_tax(invoice: Invoice, lines: Sequence[InvoiceLine]) -> None:
 def _issue(invoice: Invoice, lines: Sequence[InvoiceLine], at: datetime) -> None:
     if not lines:
         raise InvalidInput.at("lineItems", "must not be empty on an invoice that is issued.")
+    _refuse_between_steps(invoice)
     due_at = invoice.due_at
     close_draft(invoice, lines, at)
     invoice.due_at = due_at or invoice.due_at
     store_invoices([invoice], [], [], [])
+
+
+def _refuse_between_steps(invoice: Invoice) -> None:
+    step = charge_step(invoice.currency)
+    if invoice.total_cents % step and invoice.total_cents >= least_charge(invoice.currency):
+        raise InvalidInput.at(
+            "totalAmountCents",
+            f"must be a multiple of {step}: {invoice.currency} is charged in steps of "
+            f"{money_text(step, invoice.currency)}. The lines and the tax come to "
+            f"{money_text(invoice.total_cents, invoice.currency)}.",
+        )

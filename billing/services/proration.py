@@ -11,8 +11,9 @@ from django.db.models import F
 from billing.lines import rate_quantity
 from billing.models import CreditNote, CreditNoteLine, Invoice, InvoiceLine, InvoiceStatus, LineType
 from billing.services.credit_notes import issue_credit_note
-from billing.services.creditable import open_charges, spread
+from billing.services.creditable import OpenCharge, open_charges, spread
 from billing.services.hold_invoice import hold_invoice, refuse_while_charged
+from billing.stripe_amounts import charge_step
 from credits.services.return_money import keep_money
 from plans.models import ComponentKind, PeriodKind, Subscription
 from plans.money import round_cents
@@ -67,9 +68,19 @@ def _refund(invoice: Invoice, unused: Mapping[int, int], at: datetime) -> Credit
             at=at,
         )
         parts = spread(left_cents, parts) if left_cents else []
+    parts = _in_steps(held, parts)
     if not parts:
         return None
     return issue_credit_note(invoice=held, parts=parts, reason=_REASON, at=at)
+
+
+def _in_steps(invoice: Invoice, parts: list[OpenCharge]) -> list[OpenCharge]:
+    """Round what is credited of an issued invoice down to the step of its currency: the rest is to be charged."""
+    owed_cents = sum(part.owed_cents for part in parts)
+    rest = owed_cents % charge_step(invoice.currency) if invoice.status == InvoiceStatus.ISSUED else 0
+    if not rest:
+        return parts
+    return spread(owed_cents - rest, parts) if owed_cents > rest else []
 
 
 def unused_of(subscription: Subscription, *, at: datetime) -> list[tuple[InvoiceLine, int]]:

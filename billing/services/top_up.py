@@ -7,9 +7,10 @@ from decimal import Decimal
 from django.db import transaction
 
 from billing.models import Invoice, InvoiceKind, InvoiceLine, InvoiceStatus, LineType
+from billing.rounding import with_rounding_line
 from billing.services.finalize import PAYMENT_TERM, number_invoices
 from billing.services.tax import tax_of_customer
-from billing.stripe_amounts import MINIMUM_CHARGES, is_chargeable
+from billing.stripe_amounts import is_chargeable, least_charge
 from billing.tax_lines import charge_tax
 from credits.models import CreditGrant, TopUpPack
 from credits.services.grants import refuse_event_fees
@@ -41,10 +42,10 @@ def buy_pack(*, customer: Customer, pack: TopUpPack, quantity: int = 1, at: date
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """The invoice of a purchase with its one line, neither stored yet."""
+    """The invoice of a purchase with its lines, the first of which is the pack; nothing is stored yet."""
 
     invoice: Invoice
-    line: InvoiceLine
+    lines: list[InvoiceLine]
 
 
 def compose_purchase(*, customer: Customer, pack: TopUpPack, quantity: int, at: datetime) -> Purchase:
@@ -65,16 +66,18 @@ def compose_purchase(*, customer: Customer, pack: TopUpPack, quantity: int, at: 
     )
     line = _line(invoice, pack, quantity, sold_now(pack, quantity), at)
     charge_tax(invoice, [line], tax_of_customer(customer))
+    lines = with_rounding_line(invoice, [line])
     _refuse_too_little(invoice)
-    return Purchase(invoice, line)
+    return Purchase(invoice, lines)
 
 
 def issue_purchase(purchase: Purchase, *, at: datetime) -> Invoice:
     """Store a purchase, number and freeze its invoice, and have the sweeps send it."""
-    invoice, line = purchase.invoice, purchase.line
+    invoice = purchase.invoice
     invoice.save()
-    line.invoice = invoice
-    line.save()
+    for line in purchase.lines:
+        line.invoice = invoice
+        line.save()
     number_invoices([invoice])
     invoice.status = InvoiceStatus.ISSUED
     invoice.finalized_at = invoice.send_at = at
@@ -114,7 +117,7 @@ def price_of(pack: TopUpPack, quantity: int) -> int:
 def _refuse_too_little(invoice: Invoice) -> None:
     if is_chargeable(invoice.total_cents, invoice.currency):
         return
-    least = money_text(MINIMUM_CHARGES[invoice.currency], invoice.currency)
+    least = money_text(least_charge(invoice.currency), invoice.currency)
     raise TooLittleToCharge(
         f"quantity: {money_text(invoice.total_cents, invoice.currency)} is less than the {least} that can be charged "
         "at once. Buy more packs together.",

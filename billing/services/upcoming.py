@@ -7,6 +7,7 @@ from django.db.models import prefetch_related_objects
 from billing.composition import Billable, compose_in_turn
 from billing.lines import added_units_line
 from billing.models import Invoice, InvoiceLine, InvoiceStatus
+from billing.rounding import with_rounding_line
 from billing.services.carry import waiting_to_be_carried
 from billing.services.close_periods import draft_of
 from billing.services.finalize import billed_periods
@@ -205,11 +206,12 @@ def _added_units(drafts: Sequence[Invoice]) -> dict[int, list[InvoiceLine]]:
 
 
 def _tried(draft: Invoice, lines: Sequence[InvoiceLine], tax: AppliedTax) -> TriedInvoice:
+    charge_tax(draft, lines, tax)
+    lines = with_rounding_line(draft, lines)
     for line in lines:
         # Nobody can ask for what is not stored by an id: neither for the line nor for a grant that it would make.
         line.public_id = None
         if line.grant is not None and line.grant.pk is None:
             line.grant = None
     prefetch_related_objects(list(lines), "metric")
-    charge_tax(draft, lines, tax)
     return TriedInvoice(draft, lines)

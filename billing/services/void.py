@@ -22,7 +22,7 @@ from plans.refusals import Refusal
 
 _REBILLED = (InvoiceKind.CYCLE, InvoiceKind.CHANGE, InvoiceKind.FINAL, InvoiceKind.SEATS, InvoiceKind.LATE)
 # What a replacement works out anew.
-_OF_MONEY = (LineType.REFUND, LineType.BROUGHT_FORWARD)
+_OF_MONEY = (LineType.REFUND, LineType.BROUGHT_FORWARD, LineType.ROUNDING)
 
 
 class InvoiceIsPaid(Refusal):

@@ -35,8 +35,7 @@ pytestmark = pytest.mark.django_db
 
 OURS = [
     ApiKey, AutoTopUp, CreditDefinition, CreditGrant, CreditTransaction, Customer, Dunning, Feature, Invoice, Mail,
-    Metric, Payment, Plan,
-    PricingTable, StripeInbox, Subscription, TopUpPack, UsageEvent,
+    Metric, Payment, Plan, PricingTable, StripeInbox, Subscription, TopUpPack, UsageEvent,
 ]  # fmt: skip
 ALL = sorted(admin.site._registry, key=lambda model: model._meta.label)
 FACTS = [CreditGrant, CreditTransaction, Dunning, Invoice, Mail, Payment, StripeInbox, Subscription, UsageEvent]

@@ -6,6 +6,7 @@ from billing.sandbox.errors import Refusal
 from billing.sandbox.objects import charges, disputes, invoice_payments
 from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.metadata import merged
+from billing.sandbox.objects.money import check_step
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject
 
@@ -45,6 +46,7 @@ def _amount(call: Call, intent: JsonObject) -> int:
     if amount < 1:
         message = "This value must be greater than or equal to 1. To take nothing, cancel the PaymentIntent."
         raise Refusal(message, code="parameter_invalid_integer", param="amount_to_capture")
+    check_step(amount, intent["currency"], param="amount_to_capture")
     if amount > held:
         message = f"You cannot capture {amount}: the PaymentIntent holds {held} in the minor unit of its currency."
         raise Refusal(message, code="amount_too_large", param="amount_to_capture")

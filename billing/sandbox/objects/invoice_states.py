@@ -11,6 +11,7 @@ from billing.sandbox.errors import CardRefusal, Refusal
 from billing.sandbox.objects import customer_balance, customers, invoice_payments, invoice_totals, payments
 from billing.sandbox.objects.events import emit
 from billing.sandbox.objects.invoices import about_customer, refuse_auto_advance, requested
+from billing.sandbox.objects.money import check_step
 from billing.sandbox.objects.payment_intents import new_intent
 from billing.sandbox.objects.payment_methods import in_use
 from billing.sandbox.routes import Call, Route
@@ -33,6 +34,7 @@ def _finalize(call: Call) -> JsonObject:
     if invoice["lines"]["total_count"] == 0:
         message = "Nothing to invoice for customer: the invoice has no lines."
         raise Refusal(message, code="invoice_no_customer_line_items", param="invoice")
+    check_step(invoice["amount_due"], invoice["currency"], param="invoice")
     opened = call.store.put({**invoice, **_frozen(call, invoice), "status": "open"})
     emit(call, "invoice.finalized", opened)
     if opened["amount_due"] == 0:

@@ -17,6 +17,7 @@ from billing.sandbox.objects import balance_transactions
 from billing.sandbox.objects.cards import BY_NUMBER, RefundFate
 from billing.sandbox.objects.events import emit, save_change
 from billing.sandbox.objects.metadata import merged
+from billing.sandbox.objects.money import check_step
 from billing.sandbox.routes import Call, Route
 from billing.sandbox.store import JsonObject, Query, Store
 
@@ -85,6 +86,7 @@ def _require_refundable(charge: JsonObject, amount: int) -> None:
     if amount < 1:
         message = "This value must be greater than or equal to 1."
         raise Refusal(message, code="parameter_invalid_integer", param="amount")
+    check_step(amount, charge["currency"])
     if amount > left:
         message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}), in minor units."
         raise Refusal(message, code="amount_too_large", param="amount")
