@@ -290,6 +290,7 @@ Q_CLUSTER: dict[str, Any] = {
 # A sweep asks the tables what is due, so it matters little when it runs and not at all whether it runs twice.
 SCHEDULES: list[dict[str, Any]] = [
     {"name": "candela: books", "func": "billing.jobs.sweep_books", "minutes": 1},
+    {"name": "candela: top-up", "func": "billing.jobs.sweep_top_up", "minutes": 1},
     {"name": "candela: checkout", "func": "billing.jobs.sweep_checkout", "minutes": 1},
     {"name": "candela: send", "func": "billing.jobs.sweep_send", "minutes": 1},
     {"name": "candela: collect", "func": "billing.jobs.sweep_collect", "minutes": 1},

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 # runs two of them, and the next one goes on where it stopped.
 SECONDS_PER_RUN = 120
 
+TOP_UP = "top-up"
+
 # In the order in which one feeds the next. Those of Stripe are left out of a run once it cannot be reached.
 BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "attribute": attribute,
@@ -54,7 +56,7 @@ BOOK_SWEEPS: dict[str, Callable[[datetime], Swept]] = {
     "months": settle_months,
     "late usage": look_for_late_usage,
     "dunning": end_dunning,
-    "top-up": top_up,
+    TOP_UP: top_up,
 }
 STRIPE_SWEEPS: dict[str, Callable[..., Swept]] = {
     "checkout": go_on_with_checkouts,
@@ -68,9 +70,17 @@ MAIL_SWEEPS: dict[str, Callable[..., Swept]] = {"mail": send_mails}
 
 
 def sweep_books() -> dict[str, int]:
-    """Attribute, count, refill, change, close, finalize, settle months, look for late usage, end dunning and top
-    balances up, as far as it is due; scheduled every minute."""
-    return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items()}
+    """Attribute, count, refill, change, close, finalize, settle months, look for late usage and end dunning as far as
+    it is due; scheduled every minute."""
+    return {name: run(timezone.now()).done for name, run in BOOK_SWEEPS.items() if name != TOP_UP}
+
+
+def sweep_top_up() -> dict[str, int]:
+    """Top balances up, and have what was bought sent and charged at once; scheduled every minute, apart from the other
+    sweeps, since somebody may be waiting for the units."""
+    bought = BOOK_SWEEPS[TOP_UP](timezone.now()).done
+    charged = _run_for_a_while("send") | _run_for_a_while("collect") if bought else {}
+    return {TOP_UP: bought} | charged
 
 
 def sweep_send() -> dict[str, int]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 
 from billing import jobs
 from billing.bill import bill
@@ -168,6 +169,19 @@ class TestThreshold:
         top_up_of(customer, offer(definition))
 
         assert [jobs.top_up(at).done for at in (AT, FEBRUARY - MINUTE, FEBRUARY)] == [0, 0, 1]
+
+
+def test_the_job_buys_charges_and_grants_in_one_go(stripe_sandbox, give_card, metric):
+    customer = CustomerFactory()
+    give_card(customer)
+    rule = top_up_of(customer, offer(units(metric)))
+
+    with time_machine.travel(AT, tick=False):
+        assert jobs.sweep_top_up() == {"top-up": 1, "send": 1, "collect": 1}
+        assert jobs.sweep_top_up() == {"top-up": 0}
+
+    assert (bought(rule), state(rule)) == ([(1, "paid", 900)], "active")
+    assert remaining(customer, metric, AT) == 1_000
 
 
 class TestLimit:

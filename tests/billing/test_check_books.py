@@ -196,6 +196,7 @@ def buy_automatically_once(customer, pack):
     terms = AutoTopUp(customer=customer, pack=pack, threshold=Decimal(100), monthly_limit_cents=900)
     create_auto_top_up(auto_top_up=terms, at=NOW)
     top_up(NOW)
+    create_pack(at=AT, name="Other", definition=pack.definition, amount=Decimal(5), price_cents=900, currency="USD")
 
 
 def spoil(*statements):
@@ -456,8 +457,7 @@ WAYS_TO_SPOIL = [
     ),
     (
         "an automatic purchase follows its top-up",
-        "UPDATE billing_invoiceline SET pack_id = NULL, type = 'fixed' WHERE invoice_id ="
-        " (SELECT id FROM billing_invoice WHERE auto_top_up_id IS NOT NULL)",
+        f"UPDATE billing_autotopup SET pack_id = {latest('credits_topuppack')}",
     ),
     (
         "an automatic purchase follows its top-up",
