@@ -9,17 +9,26 @@ from billing.sandbox.errors import CardRefusal, Refusal
 
 
 class FaultKind(StrEnum):
-    """What can go wrong. The first six befall requests, the last three webhooks."""
+    """What can go wrong: with requests, and with webhooks."""
 
     DECLINED = "402"
+    INSUFFICIENT_FUNDS = "402_insufficient_funds"
+    EXPIRED_CARD = "402_expired_card"
+    AUTHENTICATION_REQUIRED = "402_authentication_required"
     CONFLICT = "409"
     TOO_MANY_REQUESTS = "429"
     SERVER_ERROR = "500"
+    SERVER_ERROR_KEPT = "500_kept"
+    SERVER_ERROR_AFTER_COMMIT = "500_after_commit"
     TIMEOUT = "timeout"
     TIMEOUT_AFTER_COMMIT = "timeout_after_commit"
     WEBHOOK_DUPLICATE = "webhook_duplicate"
     WEBHOOK_REORDERED = "webhook_reordered"
     WEBHOOK_LOST = "webhook_lost"
+    WEBHOOK_LATE = "webhook_late"
+    WEBHOOK_STALE = "webhook_stale"
+    WEBHOOK_FORGED = "webhook_forged"
+    WEBHOOK_UNKNOWN = "webhook_unknown"
 
     @property
     def is_webhook(self) -> bool:
@@ -102,15 +111,41 @@ class FaultPlan:
             return fault.kind
 
 
-def refusal_for(kind: FaultKind) -> Refusal | None:
+_ANSWERS: dict[FaultKind, Callable[[], Refusal]] = {
+    FaultKind.DECLINED: lambda: _card_refusal("card_declined", "generic_decline", "Your card was declined."),
+    FaultKind.INSUFFICIENT_FUNDS: lambda: _card_refusal(
+        "card_declined", "insufficient_funds", "Your card has insufficient funds."
+    ),
+    FaultKind.EXPIRED_CARD: lambda: _card_refusal("expired_card", None, "Your card has expired."),
+    FaultKind.AUTHENTICATION_REQUIRED: lambda: _card_refusal(
+        "authentication_required",
+        "authentication_required",
+        "Your card was declined. This transaction requires authentication.",
+    ),
+    FaultKind.CONFLICT: lambda: Refusal(
+        "This object cannot be accessed right now because another API request is currently accessing it.",
+        status=409,
+        code="lock_timeout",
+    ),
+    FaultKind.TOO_MANY_REQUESTS: lambda: Refusal("Request rate limit exceeded.", status=429, code="rate_limit"),
+} | dict.fromkeys(
+    (FaultKind.SERVER_ERROR, FaultKind.SERVER_ERROR_KEPT, FaultKind.SERVER_ERROR_AFTER_COMMIT),
+    lambda: Refusal("An unknown error occurred.", status=500, kind="api_error"),
+)
+# What Stripe has begun to execute is answered in the same way for as long as it knows the key, failures too.
+_KEPT = {FaultKind.SERVER_ERROR_KEPT, FaultKind.SERVER_ERROR_AFTER_COMMIT}
+
+
+def refusal_for(kind: FaultKind | None) -> Refusal | None:
     """Return the answer that this fault gives instead of the real one, or None when it is not an answer."""
-    if kind is FaultKind.DECLINED:
-        return CardRefusal("Your card was declined.", code="card_declined", decline_code="generic_decline")
-    if kind is FaultKind.CONFLICT:
-        message = "This object cannot be accessed right now because another API request is currently accessing it."
-        return Refusal(message, status=409, code="lock_timeout")
-    if kind is FaultKind.TOO_MANY_REQUESTS:
-        return Refusal("Request rate limit exceeded.", status=429, code="rate_limit")
-    if kind is FaultKind.SERVER_ERROR:
-        return Refusal("An unknown error occurred.", status=500, kind="api_error")
-    return None
+    answer = _ANSWERS.get(kind) if kind else None
+    return answer() if answer else None
+
+
+def is_kept(kind: FaultKind | None) -> bool:
+    """Tell whether the same idempotency key gets this fault's answer again, as it gets any other answer."""
+    return kind in _KEPT or isinstance(refusal_for(kind), CardRefusal)
+
+
+def _card_refusal(code: str, reason: str | None, message: str) -> CardRefusal:
+    return CardRefusal(message, code=code, decline_code=reason)

@@ -16,14 +16,23 @@ SHOWN = 25
 STEPS = {"3600": "1 hour", "86400": "1 day", "604800": "1 week", "2678400": "31 days"}
 LABELS = {
     FaultKind.DECLINED: "402: the card is declined",
+    FaultKind.INSUFFICIENT_FUNDS: "402: insufficient funds",
+    FaultKind.EXPIRED_CARD: "402: the card has expired",
+    FaultKind.AUTHENTICATION_REQUIRED: "402: authentication required",
     FaultKind.CONFLICT: "409: somebody else has it",
     FaultKind.TOO_MANY_REQUESTS: "429: too many requests",
     FaultKind.SERVER_ERROR: "500: Stripe fails",
+    FaultKind.SERVER_ERROR_KEPT: "500: also when asked again",
+    FaultKind.SERVER_ERROR_AFTER_COMMIT: "500: but done",
     FaultKind.TIMEOUT: "No answer, nothing done",
     FaultKind.TIMEOUT_AFTER_COMMIT: "No answer, but done",
     FaultKind.WEBHOOK_DUPLICATE: "Sent twice",
     FaultKind.WEBHOOK_REORDERED: "Sent after a later one",
     FaultKind.WEBHOOK_LOST: "Never sent",
+    FaultKind.WEBHOOK_LATE: "Sent two days later",
+    FaultKind.WEBHOOK_STALE: "Replayed an hour later",
+    FaultKind.WEBHOOK_FORGED: "Forged",
+    FaultKind.WEBHOOK_UNKNOWN: "About something unknown",
 }
 
 

@@ -10,7 +10,7 @@ from billing.sandbox.browser_view import for_browser
 from billing.sandbox.clock import Clock
 from billing.sandbox.errors import API_VERSION, CardRefusal, Complaint, ConnectionDropped, Refusal
 from billing.sandbox.expansion import Expander
-from billing.sandbox.faults import FaultKind, FaultPlan, refusal_for
+from billing.sandbox.faults import FaultKind, FaultPlan, is_kept, refusal_for
 from billing.sandbox.forms import decode
 from billing.sandbox.ids import new_id
 from billing.sandbox.keys import Caller, identify, secret_key_required
@@ -135,17 +135,17 @@ class Sandbox:
         fault = self.faults.take_for_request(request.method, request.path)
         if fault is FaultKind.TIMEOUT:
             raise ConnectionDropped
-        refusal = refusal_for(fault) if fault else None
-        if refusal and not isinstance(refusal, CardRefusal):
+        refusal = refusal_for(fault)
+        if refusal and not is_kept(fault):
             raise refusal
         call = self._call(request_id, account=account, caller=caller)
-        response = self._process(request, call, refusal)
+        response = self._process(request, call, fault)
         if fault is FaultKind.TIMEOUT_AFTER_COMMIT:
             raise ConnectionDropped
         return response
 
-    def _process(self, request: Request, call: Call, refusal: Refusal | None) -> Response:
-        """Execute the request once per idempotency key; `refusal` takes the place of its execution."""
+    def _process(self, request: Request, call: Call, fault: FaultKind | None) -> Response:
+        """Execute the request once per idempotency key, with the fault that befalls it."""
         route, call.path = find_route(request.method, request.path)
         if call.from_browser and not route.browser:
             raise secret_key_required()
@@ -157,11 +157,20 @@ class Sandbox:
                 return first
             call.params = _checked(given, route, from_browser=call.from_browser)
             route.require_support(call.params, from_browser=call.from_browser)
-            response = _refused(refusal) if refusal else self._execute(route, call)
+            response = self._execute_or_fail(route, call, fault)
             if attempt:
                 request_id = call.request_id or ""
                 idempotency.keep_answer(self.store, attempt, response, request_id=request_id, now=call.now)
             return response
+
+    def _execute_or_fail(self, route: Route, call: Call, fault: FaultKind | None) -> Response:
+        """A fault's answer takes the place of the execution, or only of what it would have answered."""
+        refusal = refusal_for(fault)
+        if refusal is None:
+            return self._execute(route, call)
+        if fault is FaultKind.SERVER_ERROR_AFTER_COMMIT:
+            self._execute(route, call)
+        return _refused(refusal)
 
     def _execute(self, route: Route, call: Call) -> Response:
         """Run the handler. A refusal undoes its changes, except a card's decline: that attempt stays on record."""

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from stripe import WebhookSignature
-
 from billing.sandbox.clock import Clock
+from billing.sandbox.disguises import DISGUISES, Posting, disguised
 from billing.sandbox.faults import FaultKind
-from billing.sandbox.messages import as_json
 from billing.sandbox.store import JsonObject, Query, Store
 
 Send = Callable[[str, bytes, dict[str, str]], int]
 """Posts a body to a URL and returns the HTTP status; whatever it raises counts as a failed delivery."""
 
 RETRY_AFTER_SECONDS = (10, 60, 600, 3_600)
-HELD_FOR_SECONDS = 30
+_HOLDS: dict[FaultKind | None, int] = {FaultKind.WEBHOOK_REORDERED: 30, FaultKind.WEBHOOK_LATE: 2 * 86_400}
 RECEIVER_TIMEOUT_SECONDS = 10
 logger = logging.getLogger(__name__)
 
@@ -29,18 +27,28 @@ def enqueue(store: Store, event: JsonObject, fault: FaultKind | None, *, wire_no
     """Queue the event for every enabled endpoint that wants its type, and set its `pending_webhooks`.
 
     A fault changes what is queued: `webhook_lost` nothing, `webhook_duplicate` two of it, `webhook_reordered` holds
-    it back until the endpoint has got a later event, or for half a minute.
+    it back until the endpoint has got a later event, or for half a minute, and `webhook_late` for two days. The others
+    send something in its place before it: see `disguises`.
     """
     endpoints = [] if fault is FaultKind.WEBHOOK_LOST else _subscribers(store, event["type"])
     copies = 2 if fault is FaultKind.WEBHOOK_DUPLICATE else 1
     held = fault is FaultKind.WEBHOOK_REORDERED
+    due_at = wire_now + _HOLDS.get(fault, 0)
     for endpoint in endpoints:
+        if fault in DISGUISES:
+            disguised = _queue(store, event, endpoint, due_at)
+            store.hide(_delivery_id(disguised), {"disguise": fault})
         for _ in range(copies):
-            store.run(
-                "INSERT INTO deliveries (event, endpoint, due_at, held) VALUES (?, ?, ?, ?)",
-                (event["id"], endpoint["id"], wire_now + (HELD_FOR_SECONDS if held else 0), held),
-            )
+            _queue(store, event, endpoint, due_at, held=held)
     store.put({**event, "pending_webhooks": len(endpoints)})
+
+
+def _queue(store: Store, event: JsonObject, endpoint: JsonObject, due_at: int, *, held: bool = False) -> int:
+    rows = store.run(
+        "INSERT INTO deliveries (event, endpoint, due_at, held) VALUES (?, ?, ?, ?) RETURNING id",
+        (event["id"], endpoint["id"], due_at, held),
+    )
+    return int(rows[0]["id"])
 
 
 def _subscribers(store: Store, event_type: str) -> list[JsonObject]:
@@ -56,6 +64,11 @@ class Delivery:
     event: JsonObject
     endpoint: JsonObject | None
     attempts: int
+    disguise: FaultKind | None = None
+
+
+def _delivery_id(number: int) -> str:
+    return f"delivery_{number}"
 
 
 @dataclass(frozen=True)
@@ -118,27 +131,23 @@ class Courier:
             return None
         event = self._store.find(rows[0]["event"], "event") or {}
         endpoint = self._store.find(rows[0]["endpoint"], "webhook_endpoint")
-        return Delivery(rows[0]["id"], event, endpoint, rows[0]["attempts"])
+        disguise = self._store.hidden(_delivery_id(rows[0]["id"])).get("disguise")
+        kind = FaultKind(disguise) if disguise else None
+        return Delivery(rows[0]["id"], event, endpoint, rows[0]["attempts"], kind)
 
     def _attempt(self, delivery: Delivery) -> str:
         """Send once and return what came of it: the HTTP status as text, or the name of the failure."""
         endpoint = delivery.endpoint
         if endpoint is None or endpoint["status"] != "enabled":
             return "endpoint gone"
-        body = as_json(delivery.event)
         try:
-            secret = self._store.hidden(endpoint["id"])["secret"]
-            return str(self._send(endpoint["url"], body.encode(), self._headers(body, secret)))
+            posting = disguised(
+                Posting(delivery.event, self._store.hidden(endpoint["id"])["secret"], self._wire_clock.now()),
+                delivery.disguise,
+            )
+            return str(self._send(endpoint["url"], posting.body.encode(), posting.headers()))
         except Exception as failure:  # a receiver may fail in any way, and none is the sandbox's failure
             return f"{type(failure).__name__}: {failure}"
-
-    def _headers(self, body: str, secret: str) -> dict[str, str]:
-        signature = WebhookSignature.generate_signature_header(body, secret, timestamp=self._wire_clock.now())
-        return {
-            "Content-Type": "application/json; charset=utf-8",
-            "Stripe-Signature": signature,
-            "User-Agent": "Candela sandbox (this is not Stripe)",
-        }
 
     def _record(self, delivery: Delivery, answer: str) -> None:
         now, attempts = self._wire_clock.now(), delivery.attempts + 1
@@ -149,8 +158,9 @@ class Courier:
             )
             if answer.startswith("2"):
                 self._store.run("UPDATE deliveries SET delivered_at = ? WHERE id = ?", (now, delivery.id))
-                self._count_down(delivery.event["id"])
-            elif delivery.endpoint is None or attempts > len(self._retry_after):
+                if delivery.disguise is None:
+                    self._count_down(delivery.event["id"])
+            elif delivery.endpoint is None or delivery.disguise or attempts > len(self._retry_after):
                 self._store.run("UPDATE deliveries SET abandoned_at = ? WHERE id = ?", (now, delivery.id))
             else:
                 due_at = now + self._retry_after[attempts - 1]

@@ -70,3 +70,35 @@ def test_cancels_what_was_ordered(stripe_api, sandbox):
     sandbox.faults.clear()
 
     assert stripe_api.v1.customers.list().data == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "reason"),
+    [
+        ("402", "card_declined", "generic_decline"),
+        ("402_insufficient_funds", "card_declined", "insufficient_funds"),
+        ("402_expired_card", "expired_card", None),
+        ("402_authentication_required", "authentication_required", "authentication_required"),
+    ],
+)
+def test_a_card_is_refused_for_the_ordered_reason(stripe_api, sandbox, fault, code, reason):
+    sandbox.faults.add(fault, method="POST")
+
+    with pytest.raises(stripe.CardError) as refusal:
+        stripe_api.v1.customers.create({})
+
+    assert (refusal.value.code, refusal.value.error.decline_code) == (code, reason)
+
+
+@pytest.mark.parametrize(("fault", "made"), [("500_kept", 0), ("500_after_commit", 1)])
+def test_a_failure_that_is_kept_is_the_answer_for_its_key_for_a_day(stripe_api, sandbox, clock, fault, made):
+    sandbox.faults.add(fault, method="POST")
+
+    for _ in range(2):
+        with pytest.raises(stripe.APIError):
+            stripe_api.v1.customers.create({}, {"idempotency_key": "k1"})
+        assert len(stripe_api.v1.customers.list().data) == made
+    clock.advance(86_400)
+    stripe_api.v1.customers.create({}, {"idempotency_key": "k1"})
+
+    assert len(stripe_api.v1.customers.list().data) == made + 1

@@ -1,7 +1,10 @@
 """Webhooks: signed, retried, and going wrong on order."""
 
+import json
+
 import pytest
 import stripe
+import time_machine
 
 from .conftest import event_types
 
@@ -144,6 +147,54 @@ def test_holds_a_reordered_webhook_for_half_a_minute_at_most(stripe_api, sandbox
     wire_clock.advance(30)
 
     assert sandbox.deliver_pending() == 1
+
+
+def test_delivers_a_late_webhook_after_two_days(stripe_api, sandbox, receiver, wire_clock, endpoint):
+    sandbox.faults.add("webhook_late")
+    stripe_api.v1.customers.create({})
+    assert sandbox.deliver_pending() == 0
+
+    wire_clock.advance(2 * 86_400)
+
+    assert sandbox.deliver_pending() == 1
+
+
+@pytest.mark.parametrize("fault", ["webhook_stale", "webhook_forged"])
+def test_what_is_replayed_or_forged_fails_the_check_of_its_signature(
+    stripe_api, sandbox, receiver, wire_clock, endpoint, fault
+):
+    sandbox.faults.add(fault)
+    stripe_api.v1.customers.create({})
+    receiver.answers = [400, 200]
+
+    assert sandbox.deliver_pending() == 2
+
+    (_, wrong, signed_wrong), (_, right, signed_right) = receiver.received
+    with pytest.raises(stripe.SignatureVerificationError):
+        check_signature(wrong, signed_wrong, endpoint, wire_clock)
+    check_signature(right, signed_right, endpoint, wire_clock)
+    wire_clock.advance(3_600)
+    assert sandbox.deliver_pending() == 0
+    assert stripe_api.v1.events.list().data[0].pending_webhooks == 0
+
+
+def check_signature(body, headers, endpoint, wire_clock):
+    with time_machine.travel(wire_clock.now(), tick=False):
+        stripe.Webhook.construct_event(body, headers["Stripe-Signature"], endpoint.secret)
+
+
+def test_tells_of_an_object_that_does_not_exist_on_order(stripe_api, sandbox, receiver, endpoint):
+    sandbox.faults.add("webhook_unknown")
+    customer = stripe_api.v1.customers.create({"metadata": {"candela_customer": "cus_ada"}})
+
+    sandbox.deliver_pending()
+
+    unknown, right = (json.loads(body) for _, body, _ in receiver.received)
+    assert unknown["id"] != right["id"]
+    assert unknown["data"]["object"]["metadata"] == {"candela_customer": "unknown"}
+    assert right["data"]["object"]["id"] == customer.id
+    with pytest.raises(stripe.InvalidRequestError, match="No such"):
+        stripe_api.v1.customers.retrieve(unknown["data"]["object"]["id"])
 
 
 def test_refuses_an_endpoint_that_is_no_web_address(stripe_api):
