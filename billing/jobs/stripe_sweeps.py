@@ -23,12 +23,12 @@ def send_invoices(at: datetime, keep_going: KeepGoing = to_the_end) -> Swept:
             send.record_stripe_customer(customer=invoice.customer.id, stripe_id=stripe_customer)
             stripe_invoice = gateway.send_invoice(invoice, stripe_customer=stripe_customer)
         except gateway.StripeUnavailable as error:
-            send.record_send_failure(invoice=invoice.id, error=str(error), at=at)
+            send.record_send_failure(invoice=invoice.id, error=str(error), at=at, revision=invoice.revision)
             swept.unavailable = str(error)
             break
         except (gateway.StripeRefused, gateway.CardDeclined) as error:
             logger.error("Stripe refused invoice %s: %s", invoice.number, error)
-            send.record_send_failure(invoice=invoice.id, error=str(error), at=at)
+            send.record_send_failure(invoice=invoice.id, error=str(error), at=at, revision=invoice.revision)
             swept.fail(f"{invoice.number}: {error}")
         else:
             send.record_sent(invoice=invoice.id, stripe_invoice_id=stripe_invoice, at=at, revision=invoice.revision)

@@ -163,9 +163,12 @@ def _charge_at(invoice: Invoice, at: datetime) -> datetime | None:
     return at if dunning is None else dunning.next_retry_at
 
 
-def record_send_failure(*, invoice: str, error: str, at: datetime) -> None:
-    """Note why an invoice could not be sent, and when to try again. It waits; nothing else changes."""
+def record_send_failure(*, invoice: str, error: str, at: datetime, revision: int = 0) -> None:
+    """Note why a revision of an invoice could not be sent, and when to try again. It waits; nothing else changes.
+
+    Where the next revision takes its place, that one waits until this one is void at Stripe.
+    """
     failed = Invoice.objects.get(public_id=invoice)
-    Invoice.objects.filter(pk=failed.pk, status__in=SENDABLE, stripe_sent_at__isnull=True).update(
-        send_error=error, send_at=at + retry_delay(failed.send_attempts)
-    )
+    Invoice.objects.filter(
+        pk=failed.pk, status__in=SENDABLE, stripe_sent_at__isnull=True, stripe_revision=revision
+    ).update(send_error=error, send_at=at + retry_delay(failed.send_attempts))

@@ -21,7 +21,7 @@ def withdraw_from_stripe(invoice: Invoice, *, at: datetime) -> None:
         invoice=invoice,
         revision=invoice.stripe_revision,
         stripe_invoice_id=invoice.stripe_invoice_id or "",
-        void_at=at,
+        void_at=_known_at(invoice, at),
     )
     # What is to be paid goes to Stripe again once what is there cannot be paid any more.
     Invoice.objects.filter(pk=invoice.pk).update(
@@ -33,6 +33,14 @@ def withdraw_from_stripe(invoice: Invoice, *, at: datetime) -> None:
         send_error="",
         collect_at=None,
     )
+
+
+def _known_at(invoice: Invoice, at: datetime) -> datetime:
+    """When it can be found out whether Stripe has a held invoice: not while somebody may be sending it. Who does and
+    lives to say so makes it earlier."""
+    if invoice.stripe_invoice_id or invoice.send_at is None:
+        return at
+    return min(max(invoice.send_at, at), at + LEASE)
 
 
 @transaction.atomic

@@ -44,6 +44,7 @@ class Wire(SandboxClient):
         self.calls_outside_transactions: list[str] = []
         self._fault: tuple[int, FaultKind] | None = None
         self._death: tuple[int, str] | None = None
+        self._meanwhile: tuple[int, Callable[[], object]] | None = None
 
     def break_at(self, position: int, kind: FaultKind) -> None:
         """Let the call at this position, from 0 and counted from now on, go wrong for good."""
@@ -55,10 +56,14 @@ class Wire(SandboxClient):
         self.heal()
         self._death = (position, moment)
 
+    def meanwhile_at(self, position: int, act: Callable[[], object]) -> None:
+        """Let something happen before the call at this position, beside a fault or a death that was ordered already."""
+        self._meanwhile = position, act
+
     def heal(self) -> None:
         """Work again, and count calls anew."""
         self.calls.clear()
-        self._fault = self._death = None
+        self._fault = self._death = self._meanwhile = None
 
     def request_with_retries(
         self,
@@ -76,6 +81,9 @@ class Wire(SandboxClient):
         self.calls.append(f"{method.upper()} {STRIPE_ID.sub('/…', path)}")
         if not connection.in_atomic_block:
             self.calls_outside_transactions.append(self.calls[-1])
+        if self._meanwhile and self._meanwhile[0] == position:
+            (_, act), self._meanwhile = self._meanwhile, None
+            act()
         if self._death == (position, "before"):
             raise Killed
         if self._fault and self._fault[0] == position:
