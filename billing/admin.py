@@ -115,6 +115,8 @@ def state_sentence(invoice: Invoice) -> str:
         return format_html("Paid on {} UTC.", moment_text(invoice.paid_at))
     if invoice.send_error:
         return format_html("Stripe did not take it: {} It is tried again by itself.", invoice.send_error)
+    if invoice.collect_error:
+        return format_html("It could not be charged: {} It is tried again by itself.", invoice.collect_error)
     if invoice.status == InvoiceStatus.ISSUED:
         return format_html("Issued on {} UTC and not paid yet.", moment_text(invoice.finalized_at))
     return format_html("{}.", invoice.get_status_display())
@@ -197,6 +199,7 @@ class InvoiceAdmin(FactsAdmin):
                     "send_error",
                     moment("collect_at", "next attempt to charge"),
                     "collect_attempts",
+                    "collect_error",
                 ]
             },
         ),
@@ -251,8 +254,8 @@ class InvoiceAdmin(FactsAdmin):
 
     @admin.display(description="problem", empty_value="")
     def problem(self, invoice: Invoice) -> str:
-        """Why it did not get to Stripe."""
-        return Truncator(invoice.send_error).chars(80)
+        """Why it did not get to Stripe, or could not be charged there."""
+        return Truncator(invoice.send_error or invoice.collect_error).chars(80)
 
 
 @admin.register(Payment)

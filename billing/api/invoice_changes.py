@@ -88,11 +88,11 @@ class RetryInvoiceView(APIView):
         with refusals_of_stripe():
             try:
                 answer = gateway.charge_invoice(charge)
-            except gateway.StripeUnavailable:
-                record_collect_unknown(invoice=charge.invoice, at=at)
+            except gateway.StripeUnavailable as error:
+                record_collect_unknown(invoice=charge.invoice, error=str(error), at=at)
                 raise
-            except gateway.StripeRefused:
-                record_collect_refused(charge=charge, at=at)
+            except gateway.StripeRefused as error:
+                record_collect_refused(charge=charge, error=str(error), at=at)
                 raise
         if isinstance(answer, Paid):
             record_payment(invoice=charge.invoice, paid=answer, at=at, payment_method=charge.payment_method)

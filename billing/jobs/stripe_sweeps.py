@@ -104,12 +104,12 @@ def collect_invoices(at: datetime, keep_going: KeepGoing = to_the_end) -> Swept:
         try:
             answer = gateway.charge_invoice(charge)
         except gateway.StripeUnavailable as error:
-            collect.record_collect_unknown(invoice=charge.invoice, at=at)
+            collect.record_collect_unknown(invoice=charge.invoice, error=str(error), at=at)
             swept.unavailable = str(error)
             break
         except gateway.StripeRefused as error:
             logger.error("Stripe refused to charge %s: %s", charge.invoice, error)
-            collect.record_collect_refused(charge=charge, at=at)
+            collect.record_collect_refused(charge=charge, error=str(error), at=at)
             swept.fail(f"{charge.invoice}: {error}")
             continue
         if isinstance(answer, Paid):

@@ -100,7 +100,8 @@ class Invoice(models.Model):
     `credited_cents` is the sum of its credit notes. `replaces` is the void invoice in whose place it was issued, and
     `carried_into` the one that took it along. After a credit note on an unpaid invoice Stripe gets it anew, as the next
     `stripe_revision`. One that `auto_top_up` bought by itself has the number of the purchase, which together are the
-    purchase's key. `charge_started_at` is when the latest charge without an answer began. `issue_date` is what an
+    purchase's key. `charge_started_at` is when the latest charge without an answer began, and `collect_error` why the
+    latest one had none, or was refused for another reason than the card. `issue_date` is what an
     operator wants to stand on it, else it is that of `finalized_at`.
     """
 
@@ -150,6 +151,7 @@ class Invoice(models.Model):
     send_error = models.TextField(blank=True)
     collect_at = models.DateTimeField(null=True, blank=True)
     collect_attempts = models.PositiveIntegerField(default=0)
+    collect_error = models.TextField(blank=True, default="", db_default="")
     charge_started_at = models.DateTimeField(null=True, blank=True)
     auto_top_up = models.ForeignKey(
         "billing.AutoTopUp", on_delete=models.PROTECT, null=True, blank=True, related_name="invoices", db_index=False

@@ -162,7 +162,7 @@ def record_payment(*, invoice: str, paid: Paid, at: datetime, payment_method: st
         )
     attach_to_disputes(payment)
     Invoice.objects.filter(pk=row.pk).update(
-        collect_at=None, charge_started_at=None, collect_attempts=F("collect_attempts") + 1
+        collect_at=None, charge_started_at=None, collect_attempts=F("collect_attempts") + 1, collect_error=""
     )
     if row.open_cents:
         Invoice.objects.filter(pk=row.pk).update(status=InvoiceStatus.PAID, paid_at=at)
@@ -210,24 +210,31 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
         if again_at is None:
             stop_as_its_charge_failed(invoice=row, reason=declined.message, at=at)
     Invoice.objects.filter(pk=row.pk).update(
-        collect_attempts=charge.attempt, collect_at=again_at, charge_started_at=None
+        collect_attempts=charge.attempt, collect_at=again_at, charge_started_at=None, collect_error=""
     )
 
 
-def record_collect_unknown(*, invoice: str, at: datetime) -> None:
-    """Note that a charge had no answer: it is repeated, as the same charge, after a pause."""
-    Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(collect_at=at + retry_delay(1))
+def record_collect_unknown(*, invoice: str, error: str, at: datetime) -> None:
+    """Note why a charge had no answer: it is repeated, as the same charge, after a pause."""
+    Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(
+        collect_at=at + retry_delay(1), collect_error=error
+    )
 
 
 @transaction.atomic
-def record_collect_refused(*, charge: ChargeToMake, at: datetime) -> None:
-    """Note that Stripe refused a charge for another reason than the card: it is tried again after the longest pause,
-    while it is dunned with the next planned retry, or at once when there is another card."""
+def record_collect_refused(*, charge: ChargeToMake, error: str, at: datetime) -> None:
+    """Note why Stripe refused a charge, for another reason than the card: it is tried again after the longest pause,
+    while it is dunned with the next planned retry, or at once when there is another card.
+
+    That is another charge: Stripe would answer the same one as before for a day, also once the reason is gone.
+    """
     row = Invoice.objects.select_for_update(no_key=True).get(public_id=charge.invoice)
-    if row.status == InvoiceStatus.ISSUED:
+    if row.status == InvoiceStatus.ISSUED and row.collect_attempts < charge.attempt:
         has_other_card = _has_another_method(row, charge)
         again_at = note_refusal(invoice=row, has_other_card=has_other_card, otherwise=at + RETRY_AFTER[-1], at=at)
-        Invoice.objects.filter(pk=row.pk).update(collect_at=again_at, charge_started_at=None)
+        Invoice.objects.filter(pk=row.pk).update(
+            collect_attempts=charge.attempt, collect_at=again_at, charge_started_at=None, collect_error=error
+        )
 
 
 def _has_another_method(invoice: Invoice, charge: ChargeToMake) -> bool:

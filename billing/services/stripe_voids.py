@@ -32,6 +32,7 @@ def withdraw_from_stripe(invoice: Invoice, *, at: datetime) -> None:
         send_attempts=0,
         send_error="",
         collect_at=None,
+        collect_error="",
     )
 
 

@@ -9,6 +9,7 @@ from billing.models import Dunning, Invoice, Payment
 from billing.services.collect import (
     claim_invoice_to_collect,
     record_collect_refused,
+    record_collect_unknown,
     record_declined,
     record_payment,
     record_payment_method,
@@ -54,9 +55,30 @@ def test_a_refusal_of_the_old_card_does_not_hold_up_the_new_one(customer):
     charge = claim(START)
     give_card(customer, "pm_new")
 
-    record_collect_refused(charge=charge, at=SOON)
+    record_collect_refused(charge=charge, error="No such payment method.", at=SOON)
 
     assert claim(SOON).payment_method == "pm_new"
+
+
+def test_a_refused_charge_says_why_and_is_tried_again_as_another_charge(customer):
+    charge = claim(START)
+
+    record_collect_refused(charge=charge, error="The account is closed.", at=SOON)
+
+    invoice = Invoice.objects.get()
+    again = claim(SOON + timedelta(hours=12))
+    assert (invoice.collect_error, claim(SOON), invoice.charge_started_at) == ("The account is closed.", None, None)
+    assert (charge.attempt, again.attempt) == (1, 2)
+
+
+def test_a_charge_without_an_answer_says_why_until_there_is_one(customer):
+    charge = claim(START)
+    record_collect_unknown(invoice=charge.invoice, error="Stripe timed out.", at=START)
+    waiting = Invoice.objects.get()
+
+    record_payment(invoice=charge.invoice, paid=Paid(reference="in_1", amount_cents=2_900), at=SOON)
+
+    assert (waiting.collect_error, Invoice.objects.get().collect_error) == ("Stripe timed out.", "")
 
 
 def test_without_another_card_a_declined_invoice_waits_for_the_first_retry(customer):
