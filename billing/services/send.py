@@ -59,7 +59,10 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
     invoice.send_at = now + LEASE
     invoice.save(update_fields=["send_attempts", "send_at", "updated_at"])
     assert invoice.number is not None
-    credited = list(invoice.credit_notes.filter(due_cents__gt=0).order_by("pk"))
+    payment_intent = _paid_by(invoice)
+    # What a checkout has taken is the whole total, and what of it was not owed any more goes back by a refund: taken
+    # off here as well, Stripe would keep it as a balance and take it off the next invoice.
+    credited = [] if payment_intent else list(invoice.credit_notes.filter(due_cents__gt=0).order_by("pk"))
     return InvoiceToSend(
         id=invoice.public_id,
         number=invoice.number,
@@ -68,7 +71,7 @@ def claim_invoice_to_send(*, at: datetime, now: datetime) -> InvoiceToSend | Non
         customer=customer_to_send(invoice.customer),
         lines=(*_lines_to_send(invoice), *(_note_to_send(note) for note in credited)),
         retried=retried,
-        payment_intent=_paid_by(invoice),
+        payment_intent=payment_intent,
         revision=invoice.stripe_revision,
     )
 

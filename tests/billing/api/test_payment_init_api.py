@@ -12,6 +12,7 @@ from billing.books import check_books
 from billing.checkout_sessions import CheckoutSession, sign_session
 from billing.models import Checkout, Invoice, Payment, PaymentMethod
 from billing.services.checkout import subscribe_by_checkout
+from billing.services.credit_notes import credit_invoice
 from credits.models import CreditGrant
 from metering.models import UsageEvent
 from plans.models import Customer, PricingTable, Subscription
@@ -534,6 +535,22 @@ def test_a_hold_that_was_lost_is_made_up_for_by_charging_the_card(visitor, offer
 
     assert Invoice.objects.get().status == "paid"
     assert [taken for taken in held_and_taken(at_stripe) if taken[1]] == [("succeeded", 2900)]
+
+
+def test_a_fee_that_is_credited_before_it_is_taken_leaves_no_balance_at_stripe(visitor, offer, at_stripe, run_sweeps):
+    begun = visitor.init(offer().price)
+    visitor.pay(begun)
+    checkout = Checkout.objects.get()
+    subscribe_by_checkout(checkout=checkout, card=gateway.read_intent(checkout.intent_id).card, at=timezone.now())
+    credit_invoice(invoice=Invoice.objects.get(), reason="Sorry", amount_cents=900, at=timezone.now())
+
+    run_sweeps(timezone.now())
+    run_sweeps(timezone.now())
+
+    (there,) = at_stripe.v1.invoices.list().data
+    assert [customer.balance for customer in at_stripe.v1.customers.list()] == [0]
+    assert (there.status, there.amount_paid) == ("paid", 2900)
+    assert [refund.amount for refund in at_stripe.v1.refunds.list()] == [900]
 
 
 def test_a_price_without_any_component_is_refused_and_opens_nothing(visitor, offer):
