@@ -12,6 +12,8 @@ from billing.credit_note_words import CreateCreditNote, VoidInvoice, whole_credi
 from billing.exchange import Paid
 from billing.models import CreditNote
 from billing.services.collect import (
+    AmountMismatch,
+    CustomerIsParked,
     claim_invoice_to_retry,
     record_collect_refused,
     record_collect_unknown,
@@ -19,6 +21,7 @@ from billing.services.collect import (
     record_payment,
 )
 from billing.services.credit_notes import credit_invoice
+from billing.services.park import park_customer
 from billing.services.void import void_invoice
 from billing.stripe_refusals import refusals_of_stripe
 from plans.serializers.reading import read_exactly
@@ -95,7 +98,11 @@ class RetryInvoiceView(APIView):
                 record_collect_refused(charge=charge, error=str(error), at=at)
                 raise
         if isinstance(answer, Paid):
-            record_payment(invoice=charge.invoice, paid=answer, at=at, payment_method=charge.payment_method)
+            try:
+                record_payment(invoice=charge.invoice, paid=answer, at=at, payment_method=charge.payment_method)
+            except AmountMismatch as error:
+                park_customer(customers=[error.customer], reason=str(error), at=at)
+                raise CustomerIsParked(f"Another amount was paid at Stripe: {error}") from error
         else:
             record_declined(charge=charge, declined=answer, at=at)
         return Response({"invoice": answer_with_invoice(find_invoice(invoice_id))})

@@ -249,6 +249,19 @@ class TestRetry:
         assert answer.body["invoice"]["status"] == "issued"
         assert [payment["status"] for payment in answer.body["invoice"]["payments"]] == ["failed"]
 
+    def test_another_amount_that_was_paid_at_stripe_parks_the_customer(self, api, bill, ada, give_card, at_stripe):
+        jobs.send_invoices(BILLED)
+        give_card(ada)
+        bill.refresh_from_db()
+        at_stripe.v1.credit_notes.create({"invoice": bill.stripe_invoice_id, "amount": 400})
+        at_stripe.v1.invoices.pay(bill.stripe_invoice_id)
+
+        answer = api.post(f"/v1/invoices/{bill.public_id}/retry", {})
+
+        ada.refresh_from_db()
+        assert (answer.status, answer.body["code"]) == (409, "customer_parked")
+        assert "15000 were paid, 15400 of 15400 are open" in ada.parked_reason
+
     def test_waits_for_the_sweep_where_stripe_does_not_have_it(self, api, bill, ada, give_card):
         give_card(ada)
 
