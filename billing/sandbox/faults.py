@@ -82,6 +82,11 @@ class FaultPlan:
             self._faults.append(fault)
         return fault
 
+    def cancel(self, fault: Fault) -> None:
+        """Cancel what is left of one order."""
+        with self._lock:
+            self._faults = [one for one in self._faults if one is not fault]
+
     def clear(self) -> None:
         """Cancel all orders."""
         with self._lock:

@@ -86,12 +86,13 @@ class Wire(SandboxClient):
             act()
         if self._death == (position, "before"):
             raise Killed
-        if self._fault and self._fault[0] == position:
-            self.sandbox.faults.add(self._fault[1], times=1 + gateway.NETWORK_RETRIES)
+        ordered = self._fault and self._fault[0] == position and self._fault[1]
+        fault = self.sandbox.faults.add(ordered, times=1 + gateway.NETWORK_RETRIES) if ordered else None
         try:
             answer = super().request_with_retries(method, url, headers, post_data, max_network_retries, _usage=_usage)
         finally:
-            self.sandbox.faults.clear()
+            if fault:
+                self.sandbox.faults.cancel(fault)
         if self._death == (position, "after"):
             raise Killed
         return answer
