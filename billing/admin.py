@@ -1,4 +1,4 @@
-"""Checkouts, invoices, payments, and what Stripe told."""
+"""Invoices, payments, and what Stripe told."""
 
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from unfold.decorators import display
 
 from billing import (  # noqa: F401 registers their pages
     auto_top_up_admin,
+    checkout_admin,
     difference_admin,
     dunning_admin,
     late_usage_admin,
@@ -23,7 +24,7 @@ from billing import (  # noqa: F401 registers their pages
 from billing.dispute_admin import dispute_sentence
 from billing.explain_page import HowComputed, each_text, how_computed, quantity_text, terms_text
 from billing.invoice_page import sums_with_tax, tax_note
-from billing.models import Checkout, CheckoutStatus, Invoice, InvoiceLine, Payment, StripeInbox
+from billing.models import Invoice, InvoiceLine, Payment, StripeInbox
 from billing.models.invoices import InvoiceKind, InvoiceStatus
 from billing.services.explain import explain_lines
 from billing.services.parties import parties_of
@@ -42,7 +43,6 @@ from plans.services.time_zone import billing_zone
 
 INVOICE_COLOURS = {"paid": "success", "issued": "info", "unpaid": "danger", "uncollectible": "danger"}
 PAYMENT_COLOURS = {"succeeded": "success", "failed": "danger"}
-CHECKOUT_COLOURS = {"open": "info", "subscribed": "success", "refused": "danger", "expired": "warning"}
 
 
 def statement(invoice: Invoice, *, at: datetime) -> dict[str, Any]:
@@ -120,30 +120,6 @@ def state_sentence(invoice: Invoice) -> str:
     if invoice.status == InvoiceStatus.ISSUED:
         return format_html("Issued on {} UTC and not paid yet.", moment_text(invoice.finalized_at))
     return format_html("{}.", invoice.get_status_display())
-
-
-def checkout_sentence(checkout: Checkout) -> SafeString:
-    """How far a checkout came, and what happens next."""
-    if checkout.status == CheckoutStatus.OPEN:
-        return format_html(
-            "Open until {} UTC. Nothing is charged before the subscription exists.", moment_text(checkout.expires_at)
-        )
-    if checkout.status == CheckoutStatus.SUBSCRIBED:
-        return format_html("Subscribed. {}", next_step_text(checkout))
-    if checkout.settled_at is None:
-        rest = "Nothing is charged; what may still be held on the card is released next."
-    else:
-        rest = "Nothing was charged."
-    return format_html("{}. {}", checkout.get_status_display(), rest)
-
-
-def next_step_text(checkout: Checkout) -> str:
-    """What a checkout that led to a subscription still waits for."""
-    if checkout.settled_at is not None:
-        return "Nothing is left to do."
-    if checkout.due_cents:
-        return "What is held on the card is taken next, as the payment of the first invoice."
-    return "Its last step is still to come."
 
 
 def period_text(start: datetime | None, end: datetime | None) -> SafeString | None:
@@ -306,103 +282,6 @@ class PaymentAdmin(FactsAdmin):
     def customer_page(self, payment: Payment) -> SafeString | None:
         """Who pays."""
         return link(payment.customer)
-
-
-@admin.register(Checkout)
-class CheckoutAdmin(FactsAdmin):
-    """Somebody's wish to subscribe, and what became of it."""
-
-    list_display = [moment("created_at", "begun"), "who", "plan", "due", "state", "problem"]
-    list_filter = ["status"]
-    list_select_related = ["customer", "price__plan"]
-    paginator = CappedPaginator
-    search_fields = ["public_id", "email", "name", "intent_id", "customer_public_id"]
-    search_help_text = "Id of a checkout or of its intent; name, e-mail or id of a customer."
-    ordering = ["-pk"]
-    fieldsets = [
-        (None, {"fields": ["standing", "plan_page", "due", "subscription_page", "invoice_page", "public_id"]}),
-        ("Who", {"fields": ["customer_page", "name", "email", "customer_public_id", "external_customer_id"]}),
-        (
-            "Problem",
-            {
-                "description": "The step error is for you, the error message is what the buyer reads.",
-                "fields": ["step_error", "error_message", "error_code"],
-            },
-        ),
-        (
-            "Time",
-            {
-                "fields": [
-                    moment("created_at", "begun"),
-                    moment("expires_at"),
-                    moment("step_at", "next step"),
-                    "step_attempts",
-                    moment("settled_at"),
-                ]
-            },
-        ),
-        ("At Stripe", {"fields": ["intent_id", "intent_type", "stripe_customer_id"]}),
-    ]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Checkout]:
-        """With the names of what it led to."""
-        checkouts = super().get_queryset(request)
-        return checkouts.select_related("customer", "price__plan", "subscription__plan", "invoice")
-
-    @admin.display(description="who", ordering="name")
-    def who(self, checkout: Checkout) -> SafeString | None:
-        """The customer, or what somebody typed who is none yet."""
-        return self.customer_page(checkout) or format_html(
-            "<div><div>{}</div><div>{}</div></div>", checkout.name, checkout.email
-        )
-
-    @admin.display(description="customer")
-    def customer_page(self, checkout: Checkout) -> SafeString | None:
-        """Who subscribes, where this is a customer already."""
-        customer = checkout.customer
-        return link(customer, customer.name or customer.email or customer.public_id) if customer else None
-
-    @admin.display(description="plan", ordering="price__plan__name")
-    def plan(self, checkout: Checkout) -> str:
-        """The version that is wished for."""
-        return str(checkout.price.plan)
-
-    @admin.display(description="plan")
-    def plan_page(self, checkout: Checkout) -> SafeString | None:
-        """The way to it."""
-        return link(checkout.price.plan)
-
-    @admin.display(description="due", ordering="due_cents")
-    def due(self, checkout: Checkout) -> SafeString | None:
-        """The first fees."""
-        return amount(checkout.due_cents, checkout.price.currency)
-
-    @display(description="status", ordering="status", label=CHECKOUT_COLOURS)
-    def state(self, checkout: Checkout) -> str:
-        """How far it came."""
-        return checkout.status
-
-    @admin.display(description="status")
-    def standing(self, checkout: Checkout) -> SafeString:
-        """How far it came, and what happens next."""
-        return checkout_sentence(checkout)
-
-    @admin.display(description="problem", empty_value="")
-    def problem(self, checkout: Checkout) -> str:
-        """What went wrong; where nothing did, what the buyer was told."""
-        # Two lines on a phone.
-        return Truncator(checkout.step_error or checkout.error_message).chars(60)
-
-    @admin.display(description="subscription")
-    def subscription_page(self, checkout: Checkout) -> SafeString | None:
-        """What it led to."""
-        subscription = checkout.subscription
-        return link(subscription, f"{subscription.plan}, {subscription.public_id}") if subscription else None
-
-    @admin.display(description="first invoice")
-    def invoice_page(self, checkout: Checkout) -> SafeString | None:
-        """What is paid with the amount that is held."""
-        return link(checkout.invoice)
 
 
 @admin.register(StripeInbox)

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from billing.invoice_page import card_text
 from billing.models import Checkout, Invoice, Payment, PaymentStatus
 from billing.services.buyers import Buyer
-from billing.services.checkout import FirstBill, due_today_cents, first_bill, first_cents, needs_card, tax_of_buyer
+from billing.services.first_bill import FirstBill, due_today_cents, first_bill, first_cents, needs_card, tax_of_buyer
 from billing.services.quantities import billed_quantities
 from billing.signed_links import absolute, invoice_page_path
 from billing.tax import tax_text
@@ -73,6 +73,7 @@ def order_summary(price: Price, buyer: Buyer | None = None) -> OrderSummary:
         rows=[
             *(_fee_row(fee, price.currency) for fee in _fees(price)),
             *_tax_rows(bill, price.currency),
+            *_rounding_rows(bill, price.currency),
             ("Due today", due),
         ],
         sentences=_later_sentences(price, bill, bills_usage=bool(card.rates)),
@@ -87,6 +88,10 @@ def _tax_rows(bill: FirstBill, currency: str) -> list[tuple[str, str]]:
         return []
     included = ", included" if bill.tax.is_included else ""
     return [(f"{tax_text(bill.tax.rate)}{included}", money_text(bill.tax_cents, currency))]
+
+
+def _rounding_rows(bill: FirstBill, currency: str) -> list[tuple[str, str]]:
+    return [("Rounding", money_text(bill.rounding_cents, currency))] if bill.rounding_cents else []
 
 
 def _fees(price: Price) -> list[PriceComponent]:

@@ -17,8 +17,8 @@ from billing.exchange import CustomerToSend, Intent, IntentProgress
 from billing.models import Checkout, CheckoutStatus
 from billing.services import checkout as rules
 from billing.services.buyers import Buyer
-from billing.services.checkout import needs_card
 from billing.services.collect import AmountMismatch
+from billing.services.first_bill import needs_card
 from billing.services.park import park_customer
 from billing.services.send import record_stripe_customer
 from billing.stripe_refusals import PaymentProviderUnavailable

@@ -28,6 +28,16 @@ def is_chargeable(amount_cents: int, currency: str) -> bool:
     return amount_cents >= least_charge(currency) and amount_cents % charge_step(currency) == 0
 
 
+def rounding_cents(total_cents: int, currency: str) -> int:
+    """What brings a total to the nearest step, half away from zero, in our minor units. One below the least that can be
+    charged stays exact: it is carried, or is nothing."""
+    step = charge_step(currency)
+    rest = total_cents % step
+    if not rest or total_cents < least_charge(currency):
+        return 0
+    return step - rest if 2 * rest >= step else -rest
+
+
 def to_stripe(amount_cents: int, currency: str) -> int:
     """Convert an amount of ours into Stripe's units."""
     return amount_cents * 100 if currency.upper() in _HUNDREDFOLD else amount_cents

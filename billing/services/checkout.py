@@ -1,6 +1,4 @@
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from django.db import connection, transaction
 
@@ -8,15 +6,11 @@ from billing.exchange import Card, IntentToOpen, Paid
 from billing.models import Checkout, CheckoutStatus, IntentType, Invoice
 from billing.services.buyers import Buyer, refuse_claimed_customer
 from billing.services.collect import record_payment, record_payment_method
+from billing.services.first_bill import due_today_cents, first_bill, needs_card, tax_of_buyer
 from billing.services.send import retry_delay
 from billing.services.subscribe import subscribe
-from billing.services.tax import AppliedTax, TaxPayer, payer_of, read_tax_terms
-from billing.stripe_amounts import is_chargeable
-from billing.tax import Taxable, taxes_of
 from metering.services.attribute_events import register_customer
-from plans.models import ComponentKind, Customer, Price, PriceComponent, Subscription
-from plans.money import round_cents
-from plans.pricing import bounded, price_of
+from plans.models import Customer, Price, Subscription
 from plans.refusals import NotFound, Refusal
 from plans.services.customers import CustomerNotFound
 from plans.services.subscriptions import AlreadySubscribed, check_components
@@ -42,60 +36,6 @@ FOR_BUYERS = {
 
 class CheckoutNotFound(NotFound):
     code = "checkout_not_found"
-
-
-@dataclass(frozen=True, slots=True)
-class FirstBill:
-    """What the first invoice of a subscription comes to, in minor units: what is paid in advance once, with the fewest
-    seats. `tax` says at which rate, and whether `net_cents` is less than the prices because they include it."""
-
-    net_cents: int
-    tax_cents: int
-    tax: AppliedTax
-
-    @property
-    def total_cents(self) -> int:
-        """What it comes to with tax."""
-        return self.net_cents + self.tax_cents
-
-
-def first_bill(price: Price, tax: AppliedTax) -> FirstBill:
-    """Compute what the first invoice of a subscription at this price comes to for a buyer whose tax is this."""
-    fees = [
-        first_cents(component, price.currency)
-        for component in price.components.all()
-        if component.kind != ComponentKind.USAGE
-    ]
-    tax_cents = sum(taxes_of([Taxable(cents, tax.rate) for cents in fees], included=tax.is_included))
-    return FirstBill(net_cents=sum(fees) - (tax_cents if tax.is_included else 0), tax_cents=tax_cents, tax=tax)
-
-
-def tax_of_buyer(buyer: Buyer | None) -> AppliedTax:
-    """The tax of somebody who is about to subscribe: that of the customer, or of what was typed so far."""
-    terms = read_tax_terms()
-    if buyer is None:
-        return terms.applied_to(TaxPayer())
-    if buyer.customer is not None:
-        return terms.applied_to(payer_of(buyer.customer))
-    typed = {name: buyer.profile.get(f"billing_{name}") or "" for name in ("country", "state_province")}
-    return terms.applied_to(TaxPayer(country=typed["country"], state=typed["state_province"]))
-
-
-def first_cents(component: PriceComponent, currency: str) -> int:
-    """What a component in advance costs in one interval, with the fewest units where it is paid by the unit."""
-    charge = component.charge(currency)
-    quantity = max(component.minimum_quantity, 1) if component.kind == ComponentKind.PER_UNIT else 1
-    return round_cents(bounded(charge, price_of(charge, Decimal(quantity))))
-
-
-def due_today_cents(price: Price, bill: FirstBill) -> int:
-    """What a card is charged at the checkout: the first invoice, or nothing where it is too little to charge."""
-    return bill.total_cents if is_chargeable(bill.total_cents, price.currency) else 0
-
-
-def needs_card(price: Price) -> bool:
-    """Tell whether a subscription at this price can ever cost anything."""
-    return any(component.charge(price.currency).can_charge for component in price.components.all())
 
 
 def find_checkout(**key: str) -> Checkout:

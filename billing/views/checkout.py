@@ -25,9 +25,9 @@ from billing.services.checkout import (
     find_checkout,
     find_completed_checkout,
     find_open_checkout,
-    needs_card,
     refuse_subscribed,
 )
+from billing.services.first_bill import needs_card
 from billing.stripe_amounts import to_stripe
 from billing.words import started_words
 from plans.models import Price

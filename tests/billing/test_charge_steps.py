@@ -11,7 +11,9 @@ from billing.sandbox.objects.money import MINIMUM_CHARGE, step_of
 from billing.services.cancel import cancel_now
 from billing.services.credit_notes import credit_invoice
 from billing.services.explain import explain_lines
+from billing.services.first_bill import due_today_cents, first_bill
 from billing.services.subscribe import subscribe
+from billing.services.tax import AppliedTax
 from billing.services.tax_settings import update_settings
 from billing.services.top_up import buy_pack
 from billing.services.upcoming import upcoming_invoice
@@ -292,3 +294,10 @@ class TestCancel:
         note = CreditNote.objects.get()
         assert (note.total_cents, note.source_cents, note.credit_cents) == (615, 610, 5)
         assert_books_add_up(AT + 15 * DAY)
+
+
+def test_a_checkout_holds_what_the_first_invoice_will_come_to():
+    # 29.004 KWD cannot be charged; the invoice of it is rounded to 29.000, 29.005 to 29.010.
+    prices = [make_pro_plan(base_cents=cents, currency="KWD").price for cents in (29_004, 29_005)]
+
+    assert [due_today_cents(price, first_bill(price, AppliedTax())) for price in prices] == [29_000, 29_010]

@@ -15,7 +15,7 @@ from billing.checkout_pages import checkout_page_path, order_summary, welcome
 from billing.checkout_sessions import CheckoutSession, sign_session
 from billing.models import Checkout, Invoice
 from billing.services.buyers import known_buyer, new_buyer
-from billing.services.checkout import first_bill
+from billing.services.first_bill import first_bill
 from billing.services.subscribe import subscribe
 from billing.services.tax import AppliedTax
 from metering.models import UsageEvent

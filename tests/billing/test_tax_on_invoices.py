@@ -7,8 +7,8 @@ import pytest
 
 from billing.exchange import Paid
 from billing.models import Invoice, InvoiceLine, LineType
-from billing.services.checkout import due_today_cents, first_bill
 from billing.services.collect import record_payment
+from billing.services.first_bill import due_today_cents, first_bill
 from billing.services.send import claim_invoice_to_send
 from billing.services.subscribe import subscribe
 from billing.services.tax import AppliedTax, TaxPayer, read_tax_terms, tax_of_customer

@@ -8,7 +8,7 @@ import pytest
 
 from billing.checkout_pages import order_summary
 from billing.models import Invoice
-from billing.services.checkout import first_bill, needs_card
+from billing.services.first_bill import first_bill, needs_card
 from billing.services.subscribe import subscribe
 from billing.services.tax import AppliedTax
 from credits.services.offered_plans import read_card, read_offered_plans

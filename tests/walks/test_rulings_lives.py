@@ -173,21 +173,22 @@ def test_ruling_22_below_zero_an_invoice_is_at_0_and_the_rest_pays_for_the_next(
 
 
 @pytest.mark.parametrize(
-    ("currency", "amounts", "taxes"),
+    ("currency", "amounts", "taxes", "rounding"),
     [
-        ("USD", [1_003, 1_003, 1_003], [191, 191, 191]),  # 190.57 each; 3,009 at once would be 571.71, so 572
-        ("JPY", [995, 50], [189, 10]),  # 189.05 and 9.5
-        ("KWD", [12_345, 1_250], [2_346, 238]),  # 2,345.55 and 237.5 fils
+        ("USD", [1_003, 1_003, 1_003], [191, 191, 191], 0),  # 190.57 each; 3,009 at once would be 571.71, so 572
+        ("JPY", [995, 50], [189, 10], 0),  # 189.05 and 9.5
+        ("KWD", [12_345, 1_250], [2_346, 238], 1),  # 2,345.55 and 237.5 fils; 16,179 in all, charged in tens
     ],
 )
-def test_ruling_25_tax_is_rounded_once_per_line_half_away_from_zero(vat, ada, currency, amounts, taxes):
+def test_ruling_25_tax_is_rounded_once_per_line_half_away_from_zero(vat, ada, currency, amounts, taxes, rounding):
     subscribe(at=MAY, customer=ada, plan=fees(*amounts, currency=currency))
 
     invoice = bill(ada, MAY)
-    assert list(invoice.lines.order_by("position").values_list("amount_cents", "tax_cents")) == list(
-        zip(amounts, taxes, strict=True)
-    )
-    assert sums(invoice) == (sum(amounts), sum(taxes), sum(amounts) + sum(taxes))
+    assert list(invoice.lines.order_by("position").values_list("amount_cents", "tax_cents")) == [
+        *zip(amounts, taxes, strict=True),
+        *([(rounding, 0)] if rounding else []),
+    ]
+    assert sums(invoice) == (sum(amounts) + rounding, sum(taxes), sum(amounts) + sum(taxes) + rounding)
 
 
 def test_ruling_25_tax_that_prices_include_is_rounded_once_per_line_too(vat, ada):

@@ -23,6 +23,7 @@ WHAT_A_SWEEP_DOES = {
     "months": "calendar months without a subscription settled",
     "late usage": "periods and months looked at for the last time",
     "dunning": "subscriptions stopped unpaid, or resumed when paid",
+    "top-up": "packs bought automatically",
     "checkout": "checkouts brought to their end",
     "void": "invoices made void at Stripe",
     "send": "invoices sent to Stripe",
