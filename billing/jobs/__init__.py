@@ -132,13 +132,12 @@ def prove_invariant(name: str) -> int:
 
 
 def _run_for_a_while(name: str) -> dict[str, int]:
-    return _report(name, STRIPE_SWEEPS[name])
+    return _report(name, (STRIPE_SWEEPS | MAIL_SWEEPS)[name])
 
 
 def _report(name: str, sweep: Callable[..., Swept]) -> dict[str, int]:
     deadline = monotonic() + SECONDS_PER_RUN
     swept = sweep(timezone.now(), lambda: monotonic() < deadline)
-    swept = (STRIPE_SWEEPS | MAIL_SWEEPS)[name](timezone.now(), lambda: monotonic() < deadline)
     if swept.unavailable:
         logger.warning("sweep %s stopped: %s", name, swept.unavailable)
     return {name: swept.done}

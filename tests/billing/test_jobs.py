@@ -5,10 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.conf import settings
+from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from billing import jobs
-from billing.models import Invoice, Payment
+from billing.models import Invoice, MailKind, Payment
 from billing.sandbox import FaultKind
+from billing.services.mail import queue_mail
 from billing.services.park import unpark_customer
 from billing.services.subscribe import subscribe
 from plans.models import Customer, Subscription
@@ -62,6 +66,23 @@ def test_a_sweep_leaves_the_collection_of_garbage_as_it_was():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("entry", settings.SCHEDULES, ids=lambda entry: entry["func"])
+def test_each_schedule_runs_its_sweeps_and_says_what_they_did(entry):
+    assert import_string(entry["func"])() is not None
+
+
+def test_the_job_of_mails_sends_what_is_queued(mailoutbox):
+    queue_mail(
+        key="one", kind=MailKind.RECOVERED, customer=CustomerFactory(email="ada@example.com"), at=timezone.now(),
+        facts={
+            "number": "ADA-001", "currency": "USD", "amount_cents": 100, "plan": "", "goes_on": False,
+            "runs_again": False,
+        },
+    )  # fmt: skip
+
+    assert (jobs.sweep_mail(), len(mailoutbox)) == ({"mail": 1}, 1)
 
 
 class TestWorkedNumbers:
