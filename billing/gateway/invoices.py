@@ -27,7 +27,7 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
 
     It is unpaid, or paid by what `invoice.payment_intent` has taken already.
     Repeated after a crash or a lost answer it goes on where it stopped. Raises StripeRefused when Stripe's total
-    would differ from ours; then nothing is finalized.
+    differs from ours; then nothing is finalized, and nothing that is there already is taken for it.
     """
     with errors_in_our_words():
         key = _revision_key(invoice)
@@ -47,12 +47,17 @@ def send_invoice(invoice: InvoiceToSend, *, stripe_customer: str) -> str:
                 },
                 **call(f"{key}-create"),
             )
-        if sent.status == "draft":
+        is_draft = sent.status == "draft"
+        if is_draft:
             _send_lines(invoice, sent.id, stripe_customer)
             sent = stripe.Invoice.retrieve(sent.id, **call())
-            total = to_stripe(invoice.total_cents, invoice.currency)
-            if sent.total != total:
-                raise StripeRefused(f"Stripe's total is {sent.total}, ours is {total}; not finalized.")
+        total = to_stripe(invoice.total_cents, invoice.currency)
+        if sent.total != total:
+            raise StripeRefused(
+                f"Stripe's total of {sent.id} is {sent.total}, ours is {total}; "
+                + ("it is not finalized." if is_draft else f"it is {sent.status} there, and left as it is.")
+            )
+        if is_draft:
             sent = stripe.Invoice.finalize_invoice(sent.id, auto_advance=False, **call(f"{key}-finalize"))
         if invoice.payment_intent and sent.status == "open":
             sent = stripe.Invoice.attach_payment(
@@ -136,8 +141,9 @@ def charge_invoice(charge: ChargeToMake) -> Paid | Declined:
                 charge.stripe_invoice_id,
                 payment_method=charge.payment_method,
                 off_session=True,
-                # With the card: after a lost decline the same attempt may come with a new one, which is another charge.
-                **call(f"{charge.invoice}-pay-{charge.attempt}-{charge.payment_method}"),
+                # With the card and Stripe's invoice: after a lost decline the same attempt may come with a new card, or
+                # with the invoice that took the place of one in part credited, which is another charge.
+                **call(f"{charge.stripe_invoice_id}-pay-{charge.attempt}-{charge.payment_method}"),
             )
     except CardDeclined as declined:
         return Declined(reference=declined.reference, code=declined.code, message=declined.message)

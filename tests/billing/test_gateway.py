@@ -72,6 +72,11 @@ def sent(ada):
     return gateway.send_invoice(invoice(), stripe_customer=ada)
 
 
+def test_what_stands_at_stripe_with_another_total_is_not_taken_for_ours(ada, sent):
+    with pytest.raises(gateway.StripeRefused, match=r"is 15400, ours is 9900; it is open there, and left as it is"):
+        gateway.send_invoice(invoice(total=9_900, lines=LINES[:1], retried=True), stripe_customer=ada)
+
+
 class TestCustomers:
     def test_creates_a_customer_with_our_id(self, at_stripe):
         stripe_id = gateway.ensure_customer(ADA)
