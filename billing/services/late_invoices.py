@@ -14,6 +14,7 @@ from billing.services.credit_notes import issue_credit_note
 from billing.services.creditable import OpenCharge, open_charges
 from billing.services.hold_invoice import hold_invoice
 from billing.services.issue import issue_charges
+from billing.stripe_amounts import charge_step
 from credits.models import UsageDifference
 from credits.services.return_money import keep_money
 from credits.services.spend_money import lock_money
@@ -155,9 +156,14 @@ def _charge_of(difference: UsageDifference) -> OpenCharge | None:
     for charge in open_charges(invoice):
         if charge.line.period_id == difference.period_id and charge.line.difference_id is None:
             charge.line.invoice = invoice
-            part_fits = charge.amount_cents >= -difference.net_cents
-            fits = part_fits and charge.part(-difference.net_cents).owed_cents <= (
-                invoice.total_cents - invoice.credited_cents
-            )
-            return charge if fits else None
+            return charge if _fits(charge, -difference.net_cents, invoice) else None
     return None
+
+
+def _fits(charge: OpenCharge, cents: int, invoice: Invoice) -> bool:
+    """Tell whether so much of a charge can be credited, and what is left of an unpaid invoice still be charged."""
+    if charge.amount_cents < cents:
+        return False
+    owed_cents = charge.part(cents).owed_cents
+    is_between_steps = invoice.status == InvoiceStatus.ISSUED and owed_cents % charge_step(invoice.currency) > 0
+    return owed_cents <= invoice.total_cents - invoice.credited_cents and not is_between_steps

@@ -301,3 +301,18 @@ def test_a_checkout_holds_what_the_first_invoice_will_come_to():
     prices = [make_pro_plan(base_cents=cents, currency="KWD").price for cents in (29_004, 29_005)]
 
     assert [due_today_cents(price, first_bill(price, AppliedTax())) for price in prices] == [29_000, 29_010]
+
+
+def test_a_late_correction_leaves_an_unpaid_last_invoice_to_be_charged():
+    # 10,000 calls of 1 fils are 10.000 KWD; 333 fewer would leave 9.667, which cannot be charged.
+    customer, pro, subscription = sold(None, "KWD")
+    use(customer, pro.metric, 10_000, AT + DAY)
+    cancel_now(subscription=subscription, at=AT + 2 * DAY)
+    sweep(AT + 3 * DAY)
+    use(customer, pro.metric, -333, AT + DAY, key="correction")
+
+    jobs.look_for_late_usage(AT + 40 * DAY)
+
+    assert [(status, total) for status, total, _ in bills(customer)] == [("issued", 10_000)]
+    assert CreditGrant.objects.get(customer=customer, source="refund").initial_amount == 333
+    assert_books_add_up(AT + 40 * DAY)
