@@ -92,7 +92,7 @@ class RetryInvoiceView(APIView):
             try:
                 answer = gateway.charge_invoice(charge)
             except gateway.StripeUnavailable as error:
-                record_collect_unknown(invoice=charge.invoice, error=str(error), at=at)
+                record_collect_unknown(charge=charge, error=str(error), at=at)
                 raise
             except gateway.StripeRefused as error:
                 record_collect_refused(charge=charge, error=str(error), at=at)

@@ -104,7 +104,7 @@ def collect_invoices(at: datetime, keep_going: KeepGoing = to_the_end) -> Swept:
         try:
             answer = gateway.charge_invoice(charge)
         except gateway.StripeUnavailable as error:
-            collect.record_collect_unknown(invoice=charge.invoice, error=str(error), at=at)
+            collect.record_collect_unknown(charge=charge, error=str(error), at=at)
             swept.unavailable = str(error)
             break
         except gateway.StripeRefused as error:

@@ -1,7 +1,7 @@
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from billing.exchange import Card, ChargeToMake, Declined, Paid
 from billing.models import (
@@ -100,7 +100,9 @@ def claim_invoice_to_retry(*, invoice: Invoice, at: datetime) -> ChargeToMake | 
         raise NoPaymentMethod("This customer has no payment method. Add one; then the invoice is charged by itself.")
     refuse_while_charged(held, at)
     if held.stripe_sent_at is None:
-        Invoice.objects.filter(pk=held.pk, send_at__isnull=False).update(send_at=at)
+        # One that somebody is sending right now, or will be soon, is left to that.
+        later = Q(send_attempts=0) | Q(send_at__gt=at + LEASE)
+        Invoice.objects.filter(later, pk=held.pk, send_at__isnull=False).update(send_at=at)
         Dunning.objects.owed().filter(invoice=held).update(next_retry_at=at)
         return None
     return _claim(held, at)
@@ -214,11 +216,12 @@ def record_declined(*, charge: ChargeToMake, declined: Declined, at: datetime) -
     )
 
 
-def record_collect_unknown(*, invoice: str, error: str, at: datetime) -> None:
-    """Note why a charge had no answer: it is repeated, as the same charge, after a pause."""
-    Invoice.objects.filter(public_id=invoice, status=InvoiceStatus.ISSUED).update(
-        collect_at=at + retry_delay(1), collect_error=error
-    )
+def record_collect_unknown(*, charge: ChargeToMake, error: str, at: datetime) -> None:
+    """Note why a charge had no answer: it is repeated, as the same charge, after a pause. What is known of it
+    by another worker meanwhile stays."""
+    Invoice.objects.filter(
+        public_id=charge.invoice, status=InvoiceStatus.ISSUED, collect_attempts=charge.attempt - 1
+    ).update(collect_at=at + retry_delay(1), collect_error=error)
 
 
 @transaction.atomic

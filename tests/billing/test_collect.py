@@ -73,12 +73,23 @@ def test_a_refused_charge_says_why_and_is_tried_again_as_another_charge(customer
 
 def test_a_charge_without_an_answer_says_why_until_there_is_one(customer):
     charge = claim(START)
-    record_collect_unknown(invoice=charge.invoice, error="Stripe timed out.", at=START)
+    record_collect_unknown(charge=charge, error="Stripe timed out.", at=START)
     waiting = Invoice.objects.get()
 
     record_payment(invoice=charge.invoice, paid=Paid(reference="in_1", amount_cents=2_900), at=SOON)
 
     assert (waiting.collect_error, Invoice.objects.get().collect_error) == ("Stripe timed out.", "")
+
+
+def test_an_answer_that_another_worker_got_is_not_forgotten_when_ours_is_lost(customer):
+    charge = claim(START)
+    record_declined(charge=charge, declined=Declined("pi_1", "card_declined", "No."), at=START)
+    planned = Invoice.objects.get().collect_at
+
+    record_collect_unknown(charge=charge, error="Stripe timed out.", at=SOON)
+
+    invoice = Invoice.objects.get()
+    assert (invoice.collect_at, invoice.collect_error) == (planned, "")
 
 
 def test_without_another_card_a_declined_invoice_waits_for_the_first_retry(customer):
