@@ -68,6 +68,10 @@ class Goods:
         )
 
 
+class NoSubscription(Exception):
+    """There is no live subscription to change or to end."""
+
+
 class Buyer:
     """A customer, and what he and the operator do about him now."""
 
@@ -127,7 +131,7 @@ class Buyer:
 
 def _there(subscription: Subscription | None) -> Subscription:
     if subscription is None:
-        raise LookupError("There is no subscription.")
+        raise NoSubscription
     return subscription
 
 
