@@ -5,9 +5,9 @@ from django.db.models import Exists, F, OuterRef, Q
 
 from billing.models.invoices import Invoice
 from billing.models.payments import PaymentMethod, PaymentMethodStatus
-from credits.models import TopUpPack
+from credits.models import SubscriptionCredit, TopUpPack
 from plans.ids import public_id_field
-from plans.models import Customer
+from plans.models import Customer, SubscriptionPeriod
 
 
 class AutoTopUpQuerySet(models.QuerySet["AutoTopUp"]):
@@ -23,8 +23,15 @@ class AutoTopUpQuerySet(models.QuerySet["AutoTopUp"]):
 
     def that_may_buy(self, at: datetime) -> "AutoTopUpQuerySet":
         """Running ones whose customer has a payment method, whose last purchase is not open any more, and which do not
-        wait for the next month."""
-        return self.running().chargeable().filter(Q(resumes_at=None) | Q(resumes_at__lte=at), ~self.has_open_purchase())
+        wait for the next month, nor for what a plan gives by itself."""
+        may_go_on = Q(resumes_at=None) | Q(resumes_at__lte=at)
+        return (
+            self.running()
+            .chargeable()
+            .filter(
+                may_go_on, ~self.has_open_purchase(), ~self.has_boundary_to_close(at), ~self.has_refill_to_write(at)
+            )
+        )
 
     @staticmethod
     def has_method() -> Exists:
@@ -38,6 +45,23 @@ class AutoTopUpQuerySet(models.QuerySet["AutoTopUp"]):
     def has_open_purchase() -> Exists:
         """Whether a purchase is neither paid nor given up."""
         return Exists(Invoice.objects.open_purchases().filter(auto_top_up=OuterRef("pk")))
+
+    @staticmethod
+    def has_boundary_to_close(at: datetime) -> Exists:
+        """Whether the customer has a boundary behind it that no sweep has closed: the quota of what comes next is not
+        written yet."""
+        due = SubscriptionPeriod.objects.due(at).filter(
+            customer=OuterRef("customer"), subscription__ended_at__isnull=True
+        )
+        return Exists(due)
+
+    @staticmethod
+    def has_refill_to_write(at: datetime) -> Exists:
+        """Whether a refill of the customer is due that no sweep has written."""
+        due = SubscriptionCredit.objects.filter(
+            subscription__customer=OuterRef("customer"), subscription__ended_at__isnull=True, refilled_until__lte=at
+        ).exclude(refill_rrule="")
+        return Exists(due)
 
 
 class AutoTopUp(models.Model):

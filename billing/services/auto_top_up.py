@@ -93,6 +93,7 @@ def update_auto_top_up(
     is charged again. To disable it is never refused, and leaves such an invoice as it is. Raises what `_check` raises.
     """
     Customer.objects.select_for_update(no_key=True).get(pk=auto_top_up.customer_id)
+    _hold_open_purchase(auto_top_up)
     held = hold_auto_top_up(auto_top_up.pk)
     held.threshold = held.threshold if threshold is None else threshold
     held.quantity = held.quantity if quantity is None else quantity
@@ -114,6 +115,12 @@ def hold_auto_top_up(key: int) -> AutoTopUp:
     """Lock an automatic top-up and read it as it is now. The caller holds its customer."""
     rows = AutoTopUp.objects.select_for_update(no_key=True, of=("self",))
     return rows.select_related("customer", "pack__definition__metric").get(pk=key)
+
+
+def _hold_open_purchase(auto_top_up: AutoTopUp) -> None:
+    """Lock the invoice that waits, before the automatic top-up itself: so does who books its payment."""
+    waiting = Invoice.objects.open_purchases().filter(auto_top_up=auto_top_up.pk)
+    list(waiting.select_for_update(no_key=True).order_by("pk").values_list("pk"))
 
 
 def _charge_again(auto_top_up: AutoTopUp, at: datetime) -> None:

@@ -13,6 +13,7 @@ from billing.services.stop_auto_top_up import stop_auto_top_up
 from billing.services.top_up import Purchase, compose_purchase, issue_purchase
 from credits.models import CreditGrant
 from credits.months import month_end
+from credits.services.packs import hold_pack
 from credits.services.positions import read_positions
 from plans.models import Customer
 from plans.models.metrics import ADDITIVE
@@ -140,20 +141,30 @@ def buy_automatically(*, key: int, at: datetime) -> Invoice | None:
         return None
     if balances([rule], at=at)[key] >= rule.threshold:
         return None
-    if rule.pack.price_cents > rule.agreed_price_cents:
-        stop_auto_top_up(key=key, code=PACK_REPRICED, message=f"The pack {rule.pack.name} has become dearer.", at=at)
+    purchase = _compose_as_agreed(rule, at)
+    if purchase is None or not _is_within_limit(rule, purchase, at):
         return None
-    try:
-        purchase = compose_purchase(customer=rule.customer, pack=rule.pack, quantity=rule.quantity, at=at)
-    except Refusal as refusal:
-        stop_auto_top_up(key=key, code=refusal.code, message=refusal.message, at=at)
-        return None
-    return _buy(rule, purchase, at) if _is_within_limit(rule, purchase, at) else None
+    return _buy(rule, purchase, at)
 
 
 def _hold_customer(key: int) -> bool:
     customer = Customer.objects.filter(auto_top_ups=key)
     return customer.select_for_update(no_key=True, skip_locked=True, of=("self",)).first() is not None
+
+
+def _compose_as_agreed(rule: AutoTopUp, at: datetime) -> Purchase | None:
+    """Work out the purchase of a rule; None where it cannot be made as it was agreed, which stops the rule."""
+    try:
+        # Held before it is compared: else somebody could make it dearer between that and the purchase.
+        pack = hold_pack(rule.pack)
+        if pack.price_cents > rule.agreed_price_cents:
+            message = f"The pack {pack.name} has become dearer."
+            stop_auto_top_up(key=rule.pk, code=PACK_REPRICED, message=message, at=at)
+            return None
+        return compose_purchase(customer=rule.customer, pack=pack, quantity=rule.quantity, at=at)
+    except Refusal as refusal:
+        stop_auto_top_up(key=rule.pk, code=refusal.code, message=refusal.message, at=at)
+        return None
 
 
 def _is_within_limit(rule: AutoTopUp, purchase: Purchase, at: datetime) -> bool:

@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from django.db.models import Q, QuerySet
+
 from billing.models import AutoTopUp, Invoice
 from plans.models import Customer
 
@@ -11,9 +13,11 @@ INVOICE_VOIDED = "invoice_voided"
 
 def stop_auto_top_up(*, key: int, code: str, message: str, at: datetime) -> None:
     """Stop an automatic top-up with a reason; one that is stopped already keeps its first reason."""
-    AutoTopUp.objects.filter(pk=key, stopped_at=None).update(
-        stopped_at=at, stop_code=code, stop_message=message, updated_at=at
-    )
+    _stop(AutoTopUp.objects.filter(pk=key, stopped_at=None), code, message, at)
+
+
+def _stop(which: QuerySet[AutoTopUp], code: str, message: str, at: datetime) -> None:
+    which.update(stopped_at=at, stop_code=code, stop_message=message, updated_at=at)
 
 
 def stop_as_its_charge_failed(*, invoice: Invoice, reason: str, at: datetime) -> None:
@@ -23,10 +27,14 @@ def stop_as_its_charge_failed(*, invoice: Invoice, reason: str, at: datetime) ->
 
 
 def stop_as_its_invoice_is_void(*, invoice: Invoice, at: datetime) -> None:
-    """Stop the automatic top-up, if one it was, whose purchase was withdrawn: it would buy the same again at once."""
+    """Stop the automatic top-up, if one it was, whose purchase was withdrawn: it would buy the same again at once.
+
+    That is the reason also where its charge had failed before: another card is not to buy again what somebody withdrew.
+    """
     if invoice.auto_top_up_id is not None:
         message = f"Invoice {invoice.number} was made void."
-        stop_auto_top_up(key=invoice.auto_top_up_id, code=INVOICE_VOIDED, message=message, at=at)
+        which = AutoTopUp.objects.filter(Q(stopped_at=None) | Q(stop_code=PAYMENT_FAILED), pk=invoice.auto_top_up_id)
+        _stop(which, INVOICE_VOIDED, message, at)
 
 
 def go_on_after_payment(*, invoice: Invoice, at: datetime) -> None:

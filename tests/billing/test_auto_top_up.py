@@ -11,7 +11,8 @@ from billing.bill import bill
 from billing.models import AutoTopUp, Invoice, Payment, PaymentMethod
 from billing.sandbox import FaultKind
 from billing.services.auto_top_up import DuplicateAutoTopUp, create_auto_top_up, standings, update_auto_top_up
-from billing.services.buy_automatically import below_threshold, running_after
+from billing.services.buy_automatically import below_threshold, buy_automatically, running_after
+from billing.services.cancel import cancel_now
 from billing.services.collect import NoPaymentMethod
 from billing.services.subscribe import subscribe
 from billing.services.tax_settings import update_settings
@@ -314,14 +315,18 @@ class TestFailedCharge:
         assert list(Payment.objects.values_list("status", flat=True)) == ["failed", "failed"]
         assert state(declined) == "stopped"
 
-    def test_of_an_invoice_that_is_made_void_is_not_bought_again_before_another_card(self, declined, give_card):
+    def test_of_an_invoice_that_is_made_void_is_not_bought_again_by_another_card(self, declined, give_card):
         void_invoice(invoice=Invoice.objects.get(), reason="Wrong.", at=AT + HOUR)
         self.sweep(AT + 2 * HOUR)
         assert bought(declined) == [(1, "void", 900)]
 
         give_card(declined.customer, "pm_card_visa", at=AT + DAY)
         self.sweep(AT + DAY)
+        assert (bought(declined), state(declined)) == ([(1, "void", 900)], "stopped")
+        assert declined.stop_code == "invoice_voided"
 
+        update_auto_top_up(auto_top_up=declined, is_enabled=True, at=AT + DAY)
+        self.sweep(AT + DAY)
         assert bought(declined) == [(1, "void", 900), (2, "paid", 900)]
 
     def test_a_lost_answer_is_no_failure_and_charges_once(self, stripe_sandbox, give_card, wire, metric):
@@ -398,6 +403,37 @@ class TestWaits:
         Customer.objects.update(**{field: AT})
 
         assert jobs.top_up(AT).done == 0
+
+    @pytest.mark.parametrize(
+        "quota",
+        [{"frequency": "DAILY"}, {"renew_on_billing": False, "refill_rrule": "FREQ=DAILY"}],
+        ids=["boundary", "refill"],
+    )
+    def test_for_a_quota_that_the_other_sweeps_have_not_written_yet(self, quota):
+        """1,000 a day; nobody swept for four days."""
+        pro, customer = make_pro_plan(quota=1_000, **quota), CustomerFactory()
+        subscribe(at=AT, customer=customer, plan=pro.plan)
+        rule = top_up_of(with_card(customer), offer(units(pro.metric)))
+        back = AT + 4 * DAY
+        assert remaining(customer, pro.metric, back) == 0
+
+        assert jobs.top_up(back).done == 0
+        assert buy_automatically(key=rule.pk, at=back) is None
+        for sweep in ("refill", "close", "finalize", "months"):
+            jobs.BOOK_SWEEPS[sweep](back)
+
+        assert remaining(customer, pro.metric, back) == 1_000
+        assert jobs.top_up(back).done == 0
+        use(customer, pro.metric, 801, back)
+        assert jobs.top_up(back + MINUTE).done == 1
+
+    def test_for_no_quota_of_a_subscription_that_has_ended(self):
+        pro, customer = make_pro_plan(quota=1_000, renew_on_billing=False, refill_rrule="FREQ=DAILY"), CustomerFactory()
+        subscription = subscribe(at=AT, customer=customer, plan=pro.plan)
+        top_up_of(with_card(customer), offer(units(pro.metric)))
+        cancel_now(subscription=subscription, at=AT + HOUR)
+
+        assert jobs.top_up(AT + 4 * DAY).done == 1
 
     def test_while_it_is_disabled(self, metric):
         rule = top_up_of(with_card(), offer(units(metric)))

@@ -24,6 +24,7 @@ from tests.billing.conftest import give_card  # noqa: F401 a fixture
 from tests.factories import CreditDefinitionFactory, CustomerFactory
 from tests.pro_plan import event
 from tests.races.test_kills import Killed, dying_at
+from tests.races.test_lock_order import one_behind_the_other
 
 AT = datetime(2026, 3, 10, 15, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -128,6 +129,36 @@ def test_another_card_a_decline_a_void_and_a_change_at_once_do_not_wait_for_each
     assert [outcome for outcome in failures(outcomes) if not isinstance(outcome, Refusal)] == []
     assert Invoice.objects.filter(auto_top_up=rule).exclude(status="void").count() <= 1
     assert offenders() == []
+
+
+def test_a_pack_that_becomes_dearer_while_it_is_bought_is_not_bought_dearer_than_agreed():
+    rule = make_rule()
+
+    (outcome,) = one_behind_the_other(partial(update_pack, pack=rule.pack, price_cents=901), [partial(buy, rule)])
+
+    assert outcome is None
+    rule.refresh_from_db()
+    assert (numbers(), rule.stop_code) == ([], "pack_repriced")
+
+
+def test_enabled_again_while_its_payment_is_booked_neither_waits_for_the_other():
+    rule = make_rule()
+    invoice = buy(rule)
+    record_sent(invoice=invoice.public_id, stripe_invoice_id="in_1", at=AT)
+    charge = ChargeToMake(invoice=invoice.public_id, stripe_invoice_id="in_1", payment_method="pm_1", attempt=1)
+    record_declined(charge=charge, declined=Declined("pi_1", "card_declined", "No."), at=AT)
+
+    def hold():
+        Invoice.objects.select_for_update(no_key=True).get(pk=invoice.pk)
+
+    outcomes = one_behind_the_other(
+        hold, [partial(pay, invoice), partial(update_auto_top_up, auto_top_up=rule, is_enabled=True, at=AT)]
+    )
+
+    assert failures(outcomes) == []
+    invoice.refresh_from_db()
+    rule.refresh_from_db()
+    assert (invoice.status, invoice.collect_at, rule.stopped_at) == ("paid", None, None)
 
 
 def test_switched_off_while_it_buys_it_has_bought_before_or_not_at_all(at_once):
