@@ -17,7 +17,8 @@ WITH seen AS (
 ), invoice_there AS (
     SELECT seen.stripe_id, seen.our_id, seen.status, seen.amount_cents, seen.paid_cents, seen.currency, seen.made_at,
         seen.is_fresh, invoice.id AS invoice_id, invoice.public_id, invoice.status AS our_status,
-        invoice.total_cents - COALESCE(credited.cents, 0) AS our_cents, invoice.currency AS our_currency,
+        invoice.total_cents - CASE WHEN checkout.id IS NULL THEN COALESCE(credited.cents, 0) ELSE 0 END AS our_cents,
+        invoice.currency AS our_currency,
         (seen.stripe_id = invoice.stripe_invoice_id) IS TRUE AS is_current,
         invoice.stripe_invoice_id IS NULL AND seen.revision = invoice.stripe_revision::text AS is_on_its_way,
         void.id IS NOT NULL AS is_withdrawn,
@@ -32,6 +33,8 @@ WITH seen AS (
     LEFT JOIN billing_invoice invoice ON invoice.public_id = seen.our_id
     LEFT JOIN credited ON credited.invoice_id = invoice.id
     LEFT JOIN billing_payment payment ON payment.invoice_id = invoice.id AND payment.status = 'succeeded'
+    -- One that a checkout has paid is sent with the total that it took, whatever had been credited before.
+    LEFT JOIN billing_checkout checkout ON checkout.invoice_id = invoice.id AND checkout.intent_id = payment.external_id
     LEFT JOIN LATERAL (
         SELECT * FROM billing_stripevoid void
         WHERE void.invoice_id = invoice.id AND (void.stripe_invoice_id = seen.stripe_id
@@ -107,8 +110,11 @@ WITH seen AS (
     WHERE cents > 0
     GROUP BY 1, 2
 ), given_back AS (
+    -- Without our own refunds: those give back what is owed no more, so that what was paid twice stays paid twice.
     SELECT intent_id, sum(amount_cents) AS cents FROM seen
-    WHERE type = 'refund' AND status IN ('succeeded', 'pending') AND intent_id <> '' GROUP BY 1
+    WHERE type = 'refund' AND status IN ('succeeded', 'pending') AND intent_id <> ''
+        AND NOT EXISTS (SELECT FROM billing_refund refund WHERE refund.public_id = seen.our_id)
+    GROUP BY 1
 ), of_charges AS (
     SELECT 'paid_twice', 'invoice', charged.invoice, '', invoice.status, invoice.total_cents, invoice.currency,
         count(*) || ' payments', sum(charged.cents)::bigint, invoice.currency, min(charged.made_at), true
@@ -116,8 +122,7 @@ WITH seen AS (
     JOIN billing_invoice invoice ON invoice.public_id = charged.invoice
     LEFT JOIN given_back ON given_back.intent_id = charged.intent
     GROUP BY charged.invoice, invoice.id
-    HAVING count(*) FILTER (WHERE charged.cents > COALESCE(given_back.cents, 0)) > 1
-        AND sum(charged.cents) > invoice.total_cents
+    HAVING count(*) > 1 AND sum(charged.cents - COALESCE(given_back.cents, 0)) > invoice.total_cents
 ), of_refunds AS (
     SELECT found.kind, 'refund', COALESCE(refund.public_id, ''), seen.stripe_id, COALESCE(refund.status, ''),
         refund.amount_cents, COALESCE(refund.currency, ''), seen.status, seen.amount_cents, seen.currency, seen.made_at,

@@ -8,16 +8,18 @@ import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 
-from billing import jobs
+from billing import gateway, jobs
 from billing.jobs.reconcile_sweep import reconcile_nightly, reconcile_with_stripe
 from billing.jobs.swept import SweepClock
-from billing.models import Difference, Invoice, Payment, Reconciliation, Refund, SeenAtStripe, StripeInbox
+from billing.models import Checkout, Difference, Invoice, Payment, Reconciliation, Refund, SeenAtStripe, StripeInbox
 from billing.sandbox import FaultKind
 from billing.services import reconcile
+from billing.services.checkout import subscribe_by_checkout
 from billing.services.credit_notes import credit_invoice
 from billing.services.inbox import store_event
 from billing.services.subscribe import subscribe
 from billing.services.void import void_invoice
+from tests.billing.api.conftest import offer, visitor  # noqa: F401 fixtures
 from tests.factories import CustomerFactory
 from tests.pro_plan import make_pro_plan
 
@@ -97,6 +99,18 @@ def charge_at_stripe(at_stripe, invoice, cents=2_900, metadata=None, **more):
 
 
 class TestNothingDiffers:
+    def test_of_a_fee_that_was_credited_before_a_checkout_took_it(self, visitor, offer, run_sweeps):  # noqa: F811
+        with time_machine.travel(AT, tick=False):
+            visitor.pay(visitor.init(offer().price))
+            checkout = Checkout.objects.get()
+            subscribe_by_checkout(checkout=checkout, card=gateway.read_intent(checkout.intent_id).card, at=AT)
+            credit_invoice(invoice=Invoice.objects.get(), reason="Sorry", amount_cents=900, at=AT)
+            run_sweeps(AT)
+            run_sweeps(AT)
+
+        assert Refund.objects.get().status == "succeeded"
+        assert found() == []
+
     def test_of_what_is_issued(self, issued):
         assert found() == []
 
@@ -237,7 +251,8 @@ class TestDifferences:
 
         assert found() == [("status_differs", "invoice", "void, $29.00", "open, $29.00")]
 
-    def test_charged_twice(self, paid, at_stripe):
+    @pytest.fixture
+    def paid_twice(self, paid, at_stripe):
         there = at_stripe.v1.invoices.retrieve(paid.stripe_invoice_id)
         copied = at_stripe.v1.invoices.create(
             {"customer": there.customer, "currency": "usd", "metadata": dict(there.metadata)}
@@ -246,8 +261,29 @@ class TestDifferences:
         at_stripe.v1.invoice_items.create(line)
         at_stripe.v1.invoices.finalize_invoice(copied.id)
         at_stripe.v1.invoices.pay(copied.id)
+        return paid
+
+    def test_charged_twice(self, paid_twice):
+        assert found() == [("paid_twice", "invoice", "paid, $29.00", "2 payments, $58.00")]
+
+    @pytest.mark.parametrize("cents", [900, 2_900])
+    def test_charged_twice_still_when_a_credit_note_has_given_back_what_it_credits(self, paid_twice, cents):
+        credit_invoice(invoice=paid_twice, reason="Sorry", amount_cents=cents, at=AT)
+        jobs.make_refunds(AT)
 
         assert found() == [("paid_twice", "invoice", "paid, $29.00", "2 payments, $58.00")]
+
+    def test_charged_twice_no_more_when_somebody_has_given_one_back_at_stripe(self, paid_twice, at_stripe):
+        """The credit note's 9.00 go back too, of the other payment."""
+        ours = Payment.objects.get().external_id
+        second = next(
+            one.payment.payment_intent for one in at_stripe.v1.invoice_payments.list().data if one.invoice != ours
+        )
+        at_stripe.v1.refunds.create({"payment_intent": second, "amount": 2_900})
+        credit_invoice(invoice=paid_twice, reason="Sorry", amount_cents=900, at=AT)
+        jobs.make_refunds(AT)
+
+        assert "paid_twice" not in [kind for kind, *_ in found()]
 
     def test_a_copy_of_an_invoice_that_somebody_could_pay(self, issued, at_stripe):
         there = at_stripe.v1.invoices.retrieve(issued.stripe_invoice_id)
@@ -255,8 +291,8 @@ class TestDifferences:
 
         assert found() == [("unknown_invoice", "invoice", "issued, $29.00", "draft, $0.00")]
 
-    def test_charged_twice_and_one_given_back_at_stripe_is_mended(self, paid, at_stripe):
-        self.test_charged_twice(paid, at_stripe)
+    def test_charged_twice_and_one_given_back_at_stripe_is_mended(self, paid_twice, at_stripe):
+        self.test_charged_twice(paid_twice)
         intents = at_stripe.v1.payment_intents.list().data
         at_stripe.v1.refunds.create({"payment_intent": intents[0].id})
 
