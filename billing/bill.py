@@ -12,10 +12,12 @@ from billing.services.due import next_due
 
 @dataclass
 class BillingRun:
-    """What a run did, by sweep. `unavailable` says why Stripe could not be reached; then invoices wait."""
+    """What a run did, by sweep. `unavailable` says why Stripe could not be reached; then invoices wait.
+    `mail_unavailable` says it of the mail server; then mails do."""
 
     swept: dict[str, Swept] = field(default_factory=dict)
     unavailable: str = ""
+    mail_unavailable: str = ""
 
     def sweep(self, name: str, work: Callable[[datetime], Swept], at: datetime) -> int:
         """Run one sweep, add up what it did, and return how much that was."""
@@ -23,6 +25,8 @@ class BillingRun:
         self.swept.setdefault(name, Swept()).add(now)
         if name in STRIPE_SWEEPS:
             self.unavailable = self.unavailable or now.unavailable
+        if name in MAIL_SWEEPS:
+            self.mail_unavailable = self.mail_unavailable or now.unavailable
         return now.done + now.failed
 
 
@@ -52,7 +56,10 @@ def _step_through(run: BillingRun, *, until: datetime, now: datetime, with_other
     for name, work in BOOK_SWEEPS.items():
         run.sweep(name, work, min(now, until))
     while due := next_due(
-        until=until, after=after, with_stripe=with_others and not run.unavailable, with_mail=with_others
+        until=until,
+        after=after,
+        with_stripe=with_others and not run.unavailable,
+        with_mail=with_others and not run.mail_unavailable,
     ):
         at = max(due, min(now, until))
         done = 0
@@ -61,7 +68,7 @@ def _step_through(run: BillingRun, *, until: datetime, now: datetime, with_other
         for name, work in STRIPE_SWEEPS.items() if with_others else ():
             if not run.unavailable or name == "inbox":
                 done += run.sweep(name, work, at)
-        for name, work in MAIL_SWEEPS.items() if with_others else ():
+        for name, work in MAIL_SWEEPS.items() if with_others and not run.mail_unavailable else ():
             done += run.sweep(name, work, at)
         # What is still due although nothing moved is in other hands; go on with what comes later.
         after = None if done else at

@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from time import monotonic
@@ -133,15 +133,15 @@ def look_for_late_usage(at: datetime) -> Swept:
 def end_dunning(at: datetime) -> Swept:
     """Stop subscriptions that were not paid by the end of their dunning, and let run again what dunning had stopped and
     is paid now, until none is left."""
-    swept = _in_chunks(
-        find=lambda: end_of_dunning.dunning_to_end(at),
+    swept = _each_once(
+        find=lambda tried: end_of_dunning.dunning_to_end(at, without=tried),
         work=lambda keys: sum(_unless_refused(end_of_dunning.carry_out_end_action, dunning=key, at=at) for key in keys),
         customer_of=lambda key: Dunning.objects.values_list("customer_id", flat=True).get(pk=key),
         at=at,
     )
     return swept.add(
-        _in_chunks(
-            find=lambda: end_of_dunning.subscriptions_to_resume(at),
+        _each_once(
+            find=lambda tried: end_of_dunning.subscriptions_to_resume(at, without=tried),
             work=lambda keys: sum(_unless_refused(end_of_dunning.resume_paid, subscription=key, at=at) for key in keys),
             customer_of=lambda key: Subscription.objects.values_list("customer_id", flat=True).get(pk=key),
             at=at,
@@ -191,19 +191,42 @@ def _in_chunks(
     at: datetime,
 ) -> Swept:
     swept = Swept()
+    while keys := find():
+        chunk = _work_off(keys, work, customer_of, at)
+        swept.add(chunk)
+        # Nothing done and nobody parked: another worker holds the rest.
+        if not chunk.done and not chunk.failed:
+            break
+    return swept
+
+
+def _each_once(
+    *,
+    find: Callable[[Collection[int]], list[int]],
+    work: Callable[[Sequence[int]], int],
+    customer_of: Callable[[int], int],
+    at: datetime,
+) -> Swept:
+    """Work off in chunks what `find` finds beside the keys that were tried already: those that have to wait hold up no
+    others."""
+    swept, tried = Swept(), set[int]()
+    while keys := find(tried):
+        tried.update(keys)
+        swept.add(_work_off(keys, work, customer_of, at))
+    return swept
+
+
+def _work_off(
+    keys: Sequence[int], work: Callable[[Sequence[int]], int], customer_of: Callable[[int], int], at: datetime
+) -> Swept:
+    swept = Swept()
 
     def give_up(key: int, error: Exception) -> None:
         park_customer(customers=[customer_of(key)], reason=f"{type(error).__name__}: {error}", at=at)
         swept.fail(f"customer parked: {error}")
 
-    while keys := find():
-        failed_before = swept.failed
-        with _garbage_left_alone():
-            done = work_in_halves(keys, work, give_up)
-        swept.done += done
-        # Nothing done and nobody parked: another worker holds the rest.
-        if not done and swept.failed == failed_before:
-            break
+    with _garbage_left_alone():
+        swept.done += work_in_halves(keys, work, give_up)
     return swept
 
 

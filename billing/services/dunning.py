@@ -16,14 +16,19 @@ from billing.models import (
     DunningConfig,
     DunningOutcome,
     DunningTerms,
-    EndOfDunning,
     Invoice,
     MailKind,
     Payment,
 )
-from billing.services.mail import queue_mail
+from billing.services.mail import queue_mail, skip_mails
 from plans.models import Subscription, SubscriptionStatus
 from plans.models.subscriptions import ENTITLED_STATUSES
+
+# What is not true any more once the invoice is settled, and said better by whatever is told later.
+_OVERTAKEN = (MailKind.CHARGE_FAILED, MailKind.RETRY_FAILED, MailKind.DUNNING_ENDED)
+_IS_PAID = "The invoice is paid meanwhile."
+_IS_NOT_OWED = "Nothing of the invoice is to be paid any more."
+_IS_TOLD_LATER = "A later mail says more."
 
 
 def read_config() -> tuple[DunningConfig, bool]:
@@ -125,8 +130,8 @@ def follow_dunning(subscription: Subscription | None) -> None:
 
 
 def settle_dunning(*, invoice: Invoice, outcome: DunningOutcome, at: datetime) -> None:
-    """Note that nothing of an invoice is to be paid any more; dunning that runs ends with that. Without any this does
-    nothing."""
+    """Note that nothing of an invoice is to be paid any more; dunning that runs ends with that, and what was to be told
+    of it and waits is not sent. Without any this does nothing."""
     dunning = Dunning.objects.owed().filter(invoice=invoice).select_related("invoice__customer").first()
     if dunning is None:
         return
@@ -136,6 +141,8 @@ def settle_dunning(*, invoice: Invoice, outcome: DunningOutcome, at: datetime) -
     dunning.save(update_fields=["settled_at", "next_retry_at", "ended_at", "outcome"])
     subscription = _subscription_of(invoice)
     follow_dunning(subscription)
+    reason = _IS_PAID if outcome == DunningOutcome.PAID else _IS_NOT_OWED
+    skip_mails(invoice=invoice, kinds=_OVERTAKEN, reason=reason, at=at)
     if outcome == DunningOutcome.PAID:
         _tell(dunning, MailKind.RECOVERED, at, **_facts_of_payment(invoice, subscription))
 
@@ -174,9 +181,7 @@ def tell_of_end(dunning: Dunning, *, outcome: DunningOutcome, plan: str, at: dat
 
 
 def _facts_of_decline(dunning: Dunning, payment: Payment, subscription: Subscription | None) -> dict[str, Any]:
-    stops = subscription is not None and (
-        subscription.status in ENTITLED_STATUSES or dunning.end_action == EndOfDunning.CANCEL
-    )
+    stops = subscription is not None and subscription.status in ENTITLED_STATUSES
     method = payment.payment_method
     return {
         "amount_cents": payment.amount_cents,
@@ -192,8 +197,10 @@ def _facts_of_decline(dunning: Dunning, payment: Payment, subscription: Subscrip
 
 def _tell(dunning: Dunning, kind: MailKind, at: datetime, *, step: str = "", **facts: Any) -> None:
     invoice = dunning.invoice
+    key = f"{dunning.public_id}:{kind}" + (f":{step}" if step else "")
+    skip_mails(invoice=invoice, kinds=_OVERTAKEN, reason=_IS_TOLD_LATER, at=at, but_for=key)
     queue_mail(
-        key=f"{dunning.public_id}:{kind}" + (f":{step}" if step else ""),
+        key=key,
         kind=kind,
         customer=invoice.customer,
         invoice=invoice,

@@ -1,10 +1,11 @@
 """Mails to customers: queued with what they tell, claimed by a sweep, and noted as sent or given up."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from billing.exchange import MailToSend
 from billing.models import Invoice, Mail, MailKind, MailState
@@ -55,6 +56,18 @@ def queue_mail(
     Mail.objects.bulk_create([mail], ignore_conflicts=True)
 
 
+def skip_mails(*, invoice: Invoice, kinds: Collection[MailKind], reason: str, at: datetime, but_for: str = "") -> None:
+    """Let queued mails of an invoice stay unsent for a `reason`, a sentence, all but the one of the key `but_for`. One
+    that a sender holds at `at` goes out."""
+    waiting = Mail.objects.filter(invoice=invoice, kind__in=kinds, state=MailState.QUEUED).exclude(key=but_for)
+    waiting.exclude(_being_sent(at)).update(state=MailState.SKIPPED, send_at=None, error=reason)
+
+
+def _being_sent(at: datetime) -> Q:
+    """What is claimed and has neither an answer nor a lease that is over."""
+    return Q(state=MailState.QUEUED, attempts__gt=0, error="", send_at__gt=at)
+
+
 @transaction.atomic
 def claim_mail(*, at: datetime, now: datetime) -> MailToSend | None:
     """Claim the next mail to send; None when there is none. See claim_invoice_to_send."""
@@ -69,7 +82,9 @@ def claim_mail(*, at: datetime, now: datetime) -> MailToSend | None:
         return None
     mail.attempts += 1
     mail.send_at = now + LEASE
-    mail.save(update_fields=["attempts", "send_at"])
+    # What the last attempt met is over; without it a claim can be told from a pause.
+    mail.error = ""
+    mail.save(update_fields=["attempts", "send_at", "error"])
     return mail_to_send(mail)
 
 
@@ -111,11 +126,13 @@ def record_mail_failure(*, mail: str, error: str, at: datetime, is_final: bool =
 
 @transaction.atomic
 def send_again(*, mail: Mail, at: datetime) -> Mail:
-    """Queue a mail once more, to the address that the customer has now. One that is queued is only hastened. Raises
-    MailHasNoAddress."""
+    """Queue a mail once more, to the address that the customer has now. One that is queued is only hastened, and
+    one that a sender holds at `at` is left as it is. Raises MailHasNoAddress."""
     row = Mail.objects.select_for_update(no_key=True, of=("self",)).select_related("customer").get(pk=mail.pk)
     if not row.customer.email:
         raise MailHasNoAddress(f"{row.customer} has no e-mail address. Enter one, then send the mail again.")
+    if Mail.objects.filter(_being_sent(at), pk=row.pk).exists():
+        return row
     if row.state == MailState.SENT:
         row.resends += 1
     row.state, row.address, row.send_at, row.sent_at = MailState.QUEUED, row.customer.email, at, None

@@ -4,6 +4,7 @@ The fee of 29.00 falls due on 1 May and the card declines every charge. By the u
 2, 4 and 8 May, and the end action follows on 8 May.
 """
 
+import socket
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +14,7 @@ import time_machine
 from billing.bill import bill
 from billing.books import check_books
 from billing.exchange import Paid
+from billing.jobs.book_sweeps import end_dunning
 from billing.models import Dunning, DunningConfig, Invoice, Mail, Payment
 from billing.sandbox import FaultKind
 from billing.services.cancel import cancel_now
@@ -20,11 +22,12 @@ from billing.services.change import change_now
 from billing.services.collect import record_payment
 from billing.services.credit_notes import credit_invoice
 from billing.services.dunning import update_config
+from billing.services.mail import claim_mail
 from billing.services.manual_invoices import WrittenLine, write_invoice
 from billing.services.pause import pause, resume
 from billing.services.subscribe import subscribe
 from billing.services.void import void_invoice
-from plans.models import Customer, Subscription
+from plans.models import Customer, ScheduledChange, Subscription
 from plans.services.subscriptions import SubscriptionNotActive
 from tests.factories import CustomerFactory
 from tests.pro_plan import make_pro_plan, use
@@ -84,6 +87,36 @@ def outcome(customer):
 
 def pay(invoice, at):
     record_payment(invoice=invoice.public_id, paid=Paid(reference="bank", amount_cents=invoice.total_cents), at=at)
+
+
+@pytest.fixture
+def mail_outage(settings):
+    """Nobody listens where the mail server should be, until it is told that the outage is over."""
+    usual = settings.EMAIL_BACKEND
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.EMAIL_HOST, settings.EMAIL_PORT = server.getsockname()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+
+    def over():
+        settings.EMAIL_BACKEND = usual
+
+    return over
+
+
+def mails(customer):
+    return list(Mail.objects.filter(customer=customer).order_by("pk").values_list("kind", "state", "error"))
+
+
+ACTS = pytest.mark.parametrize(
+    ("act", "how"),
+    [
+        (pay, "paid"),
+        (lambda invoice, at: void_invoice(invoice=invoice, reason="Wrong", at=at), "voided"),
+        (lambda invoice, at: credit_invoice(invoice=invoice, reason="Goodwill", at=at), "credited"),
+        (lambda invoice, at: credit_invoice(invoice=invoice, reason="Most", amount_cents=2_880, at=at), "carried"),
+    ],
+    ids=["paid", "voided", "credited", "carried"],
+)
 
 
 def assert_clean(at):
@@ -210,16 +243,7 @@ def test_another_card_that_is_declined_too_moves_nothing_but_the_count(ada, give
     assert (Dunning.objects.get().attempts, state(ada)) == (5, ("paused", None))
 
 
-@pytest.mark.parametrize(
-    ("act", "how"),
-    [
-        (pay, "paid"),
-        (lambda invoice, at: void_invoice(invoice=invoice, reason="Wrong", at=at), "voided"),
-        (lambda invoice, at: credit_invoice(invoice=invoice, reason="Goodwill", at=at), "credited"),
-        (lambda invoice, at: credit_invoice(invoice=invoice, reason="Most", amount_cents=2_880, at=at), "carried"),
-    ],
-    ids=["paid", "voided", "credited", "carried"],
-)
+@ACTS
 @pytest.mark.parametrize("is_over", [False, True], ids=["before the end", "after it"])
 def test_what_is_not_owed_any_more_ends_dunning(ada, act, how, is_over):
     at = MAY_8 + DAY if is_over else MAY_2 + HOUR
@@ -546,3 +570,104 @@ def test_without_terms_of_its_own_the_usual_ones_count(ada):
 
     assert not DunningConfig.objects.exists()
     assert Dunning.objects.get().retry_schedule == [1, 3, 7]
+
+
+def test_after_an_outage_of_mail_only_the_thanks_go_out(ada, give_card, mailoutbox, mail_outage):
+    run_until(MAY_4)
+    paid_at = MAY_4 + HOUR
+    give_card(ada, GOOD, at=paid_at)
+
+    mail_outage()
+    run_until(paid_at, now=paid_at)
+
+    later, paid = "A later mail says more.", "The invoice is paid meanwhile."
+    assert mails(ada) == [
+        ("charge_failed", "skipped", later),
+        ("retry_failed", "skipped", later),
+        ("retry_failed", "skipped", paid),
+        ("recovered", "sent", ""),
+    ]
+    assert [mail.subject for mail in mailoutbox] == [f"Thank you: invoice {first_invoice(ada).number} is paid"]
+
+
+def test_the_final_notice_takes_the_place_of_reminders_that_wait_and_is_taken_back_with_the_invoice(ada, mail_outage):
+    run_until(MAY_8)
+    assert [state for _, state, _ in mails(ada)] == ["skipped", "skipped", "skipped", "queued"]
+
+    void_invoice(invoice=first_invoice(ada), reason="Wrong", at=MAY_8 + HOUR)
+
+    assert mails(ada)[-1] == ("dunning_ended", "skipped", "Nothing of the invoice is to be paid any more.")
+
+
+def test_a_mail_that_a_sender_holds_is_not_skipped_by_a_payment(ada, mail_outage):
+    run_until(MAY)
+    paid_at = MAY + HOUR
+    assert claim_mail(at=paid_at, now=paid_at) is not None
+
+    pay(first_invoice(ada), paid_at)
+
+    assert mails(ada) == [("charge_failed", "queued", ""), ("recovered", "queued", "")]
+
+
+@ACTS
+def test_dunning_of_an_invoice_that_a_process_of_before_settled_ends_with_the_next_sweep(ada, act, how):
+    at = MAY_2 + HOUR
+    run_until(at)
+    act(first_invoice(ada), at)
+    # What a process leaves that knows nothing of dunning.
+    Mail.objects.filter(kind="recovered").delete()
+    Dunning.objects.update(settled_at=None, ended_at=None, outcome="", next_retry_at=MAY_4)
+    Subscription.objects.update(status="past_due", grace_period_ends_at=MAY_8)
+
+    assert end_dunning(at + HOUR).done == 1
+
+    assert (state(ada), outcome(ada)) == (("active", None), [how])
+    assert Dunning.objects.get().settled_at == at + HOUR
+    assert ("recovered" in told(ada)) == (how == "paid")
+    assert end_dunning(MAY_8 + DAY).done == 0
+    assert_clean(at + HOUR)
+
+
+def test_what_is_paused_by_hand_is_not_canceled_by_dunning_of_its_last_invoice(ada, pro):
+    terms(action="cancel_subscription")
+    run_until(MAY_2)
+    use(ada, pro.metric, 12_500, MAY_2)
+
+    pause(subscription=Subscription.objects.get(), at=MAY_2 + HOUR)
+    run_until(MAY + 15 * DAY)
+
+    # What was used up to the pause is billed and declined, too.
+    assert (state(ada), outcome(ada)) == (("paused", None), ["withdrawn", "not_paid"])
+    assert [mail.facts["end_action"] for mail in Mail.objects.filter(kind="charge_failed").order_by("pk")] == [
+        "cancel_subscription",
+        "",
+    ]
+    assert_clean(MAY + 15 * DAY)
+
+
+def copy_of_invoice(customer, number):
+    copy = first_invoice(customer)
+    copy.pk, copy.public_id, copy.number, copy._state.adding = None, f"inv_copy_{number}", f"COPY-{number}", True
+    copy.closes_at, copy.collect_at = MAY + (number + 1) * HOUR, None
+    copy.save()
+    return copy
+
+
+def test_a_hundred_that_have_to_wait_hold_up_no_other(ada, pro):
+    run_until(MAY_8 - HOUR)
+    Invoice.objects.update(collect_at=None)
+    Dunning.objects.update(next_retry_at=None)
+    waiting = CustomerFactory()
+    subscribe(at=MAY, customer=waiting, plan=pro.plan)
+    # What was scheduled comes first, and no sweep has done it yet.
+    held = Subscription.objects.get(customer=waiting)
+    ScheduledChange.objects.create(subscription=held, kind="cancel", effective_at=MAY_2, created_at=MAY)
+    invoices = [copy_of_invoice(waiting, number) for number in range(100)]
+    Dunning.objects.bulk_create(
+        Dunning(invoice=invoice, customer=waiting, started_at=MAY, end_at=MAY_8 - DAY) for invoice in invoices
+    )
+
+    assert end_dunning(MAY_8).done == 1
+
+    assert state(ada) == ("paused", None)
+    assert Dunning.objects.running().count() == 100

@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 from django.conf import settings as django_settings
 
+from billing.bill import bill
 from billing.jobs import send_mails
 from billing.letters import compose
 from billing.models import Mail
@@ -290,3 +291,40 @@ def test_without_a_mail_server_mails_are_files_of_the_data_folder(customer, sett
 
     (file,) = (tmp_path / "mail").iterdir()
     assert "Subject: Your payment of $29.00 did not go through" in file.read_text()
+
+
+@pytest.mark.usefixtures("stripe_sandbox")
+def test_a_run_asks_a_mail_server_that_cannot_be_reached_once(customer, closed_port):
+    for key in "abc":
+        queue(customer, key=key)
+    queue(customer, key="later", at=AT + DAY)
+
+    run = bill(until=AT + 2 * DAY, now=AT)
+
+    assert "ConnectionRefusedError" in run.mail_unavailable
+    assert (run.swept["mail"].failed, run.unavailable) == (1, "")
+    assert sorted(Mail.objects.values_list("attempts", flat=True)) == [0, 0, 0, 1]
+
+
+def test_one_that_a_sender_holds_is_not_hastened(customer, mailoutbox):
+    mail = queue(customer)
+    claim_mail(at=AT, now=AT)
+
+    send_again(mail=mail, at=AT + MINUTE)
+
+    assert send_mails(AT + MINUTE).done == 0
+    assert Mail.objects.get().send_at == AT + 10 * MINUTE
+    # Whoever held it has died.
+    send_again(mail=mail, at=AT + 10 * MINUTE)
+    assert send_mails(AT + 10 * MINUTE).done == 1
+
+
+def test_one_that_waits_after_a_failure_is_hastened_and_held_at_the_next_attempt(customer, closed_port):
+    mail = queue(customer)
+    send_mails(AT)
+
+    assert send_again(mail=mail, at=AT).send_at == AT
+    send_mails(AT)
+    claim_mail(at=AT + MINUTE, now=AT + MINUTE)
+
+    assert send_again(mail=mail, at=AT + 2 * MINUTE).send_at == AT + 11 * MINUTE
