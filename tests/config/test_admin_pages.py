@@ -61,13 +61,13 @@ def add_books(db: None) -> Callable[[int], None]:
     def add(number: int) -> None:
         for _ in range(number):
             pro = make_pro_plan()
-            add_customer(pro)
+            customer = add_customer(pro)
             PricingTablePlanFactory(plan=pro.plan)
             pack = create_pack(
                 at=START, name="Calls", definition=pro.quota, amount=Decimal(10), price_cents=900, currency="USD"
             )
             AutoTopUp.objects.create(
-                customer=CustomerFactory(), pack=pack, threshold=5, monthly_limit_cents=900, agreed_price_cents=900,
+                customer=customer, pack=pack, threshold=5, monthly_limit_cents=900, agreed_price_cents=900,
                 created_at=START,
             )  # fmt: skip
             create_api_key(name="Backend", key_type="secret", at=START)
@@ -93,10 +93,11 @@ def add_books(db: None) -> Callable[[int], None]:
     return add
 
 
-def add_customer(pro: ProPlan) -> None:
+def add_customer(pro: ProPlan) -> Customer:
     customer = CustomerFactory()
     subscribe(customer=customer, plan=pro.plan, started_at=START, at=START)
     use(customer, pro.metric, 12_500, START + timedelta(days=3))
+    return customer
 
 
 @pytest.mark.parametrize("model", ALL, ids=lambda model: model._meta.label)
