@@ -231,7 +231,7 @@ class TestSending:
         assert (found.id, found.total, len(lines_at(at_stripe, stripe_id))) == (stripe_id, 15_400, 3)
 
     def test_a_total_that_differs_is_refused_and_not_finalized(self, ada, at_stripe):
-        with pytest.raises(gateway.StripeRefused, match="Stripe's total is 15400, ours is 15401"):
+        with pytest.raises(gateway.StripeRefused, match=r"is 15400, ours is 15401; it is not finalized"):
             gateway.send_invoice(invoice(total=15_401), stripe_customer=ada)
 
         (found,) = at_stripe.v1.invoices.list().data

@@ -300,7 +300,8 @@ class TestCards:
         run_sweeps(AT + 30 * MINUTE)
 
         invoice = newest(customer)
-        assert (invoice.status, invoice.collect_attempts, invoice.collect_at) == ("issued", 1, None)
+        # The first retry of its dunning.
+        assert (invoice.status, invoice.collect_attempts, invoice.collect_at) == ("issued", 1, AT + DAY)
         payment = Payment.objects.get()
         assert (payment.status, payment.amount_cents, payment.error_code, payment.error_message) == (
             "failed",

@@ -65,10 +65,14 @@ class TestTheAmount:
         assert sums(invoice) == (10_000, 1_900, 11_900)
         assert_books_add_up(MARCH)
 
-    @pytest.mark.parametrize(("currency", "cents", "tax"), [("JPY", 995, 189), ("KWD", 12_345, 2_346)])
-    def test_is_rounded_to_the_minor_unit_of_the_currency(self, vat, currency, cents, tax):
-        # 189.05 yen; 2,345.55 fils.
-        assert sums(first_invoice(CustomerFactory(), base_cents=cents, currency=currency)) == (cents, tax, cents + tax)
+    @pytest.mark.parametrize(
+        ("currency", "cents", "tax", "rounding"), [("JPY", 995, 189, 0), ("KWD", 12_345, 2_346, -1)]
+    )
+    def test_is_rounded_to_the_minor_unit_of_the_currency(self, vat, currency, cents, tax, rounding):
+        # 189.05 yen; 2,345.55 fils, and 14,691 in all, which are charged in tens.
+        invoice = first_invoice(CustomerFactory(), base_cents=cents, currency=currency)
+
+        assert sums(invoice) == (cents + rounding, tax, cents + tax + rounding)
 
     def test_usage_is_taxed_after_its_credits_whether_they_are_shown_or_not(self, vat):
         """124 units at 0.1 with 98 credited are 3: 0.57, so 1. The lines of 12 and −9 alone would have 2 and −2."""
