@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import call_command
 
 from billing.bill import bill
 from billing.jobs import send_mails
@@ -304,6 +305,15 @@ def test_a_run_asks_a_mail_server_that_cannot_be_reached_once(customer, closed_p
     assert "ConnectionRefusedError" in run.mail_unavailable
     assert (run.swept["mail"].failed, run.unavailable) == (1, "")
     assert sorted(Mail.objects.values_list("attempts", flat=True)) == [0, 0, 0, 1]
+
+
+@pytest.mark.usefixtures("stripe_sandbox")
+def test_the_command_says_that_mails_wait(customer, closed_port, capsys):
+    queue(customer)
+
+    call_command("bill", "--at", AT.isoformat())
+
+    assert "The mail server cannot be reached, so mails wait: ConnectionRefusedError" in capsys.readouterr().out
 
 
 def test_one_that_a_sender_holds_is_not_hastened(customer, mailoutbox):

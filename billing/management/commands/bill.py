@@ -77,6 +77,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"{'':<18} {'':>6}  · {problem}")
         if run.unavailable:
             self.stdout.write(f"\nStripe cannot be reached, so invoices wait: {run.unavailable}")
+        if run.mail_unavailable:
+            self.stdout.write(f"\nThe mail server cannot be reached, so mails wait: {run.mail_unavailable}")
         parked = Customer.objects.filter(parked_at__isnull=False).order_by("pk")
         for customer in parked:
             self.stdout.write(f"\nParked, not billed: {customer.public_id} {customer.name}: {customer.parked_reason}")
