@@ -9,13 +9,15 @@ from billing.books import check_books
 from billing.models import Invoice
 from billing.services.close_periods import close_periods, due_subscriptions
 from billing.services.finalize import drafts_to_finalize, finalize
-from credits.models import CreditDefinition
+from credits.models import CreditDefinition, SubscriptionCredit
 from credits.services.definitions import create_definition
+from credits.services.end_grants import withdraw_grants
 from credits.services.positions import read_positions
 from credits.services.refill import due_refills, refill_credits
+from credits.services.renew import grant_for_periods
 from metering.events import NewEvent
 from metering.services.record_events import Outcome, record_events
-from plans.models import Customer, Feature, Metric, Plan, Price
+from plans.models import Customer, Feature, Metric, Plan, Price, Subscription, SubscriptionPeriod
 from tests.factories import (
     START,
     FeatureFactory,
@@ -107,6 +109,15 @@ def use(customer: Customer, metric: Metric, units: Any, at: datetime, *, key: st
     sent = event(metric.event_name, units, at, key or f"{metric.pk}/{at}/{units}", customer=customer.public_id)
     (outcome,) = record_events(events=[sent], at=at)
     return outcome
+
+
+def renew_by_the_shortest_clock(subscription: Subscription) -> None:
+    """Let a subscription's quotas be as they were sold before these renewed with the clock of their metric."""
+    at = subscription.started_at
+    withdraw_grants(subscription=subscription, at=at)
+    SubscriptionCredit.objects.filter(subscription=subscription).update(renews_by_shortest_clock=True)
+    periods = SubscriptionPeriod.objects.filter(subscription=subscription)
+    grant_for_periods(at=at, periods=periods.select_related("item"))
 
 
 def remaining(customer: Customer, metric: Metric, at: datetime) -> Decimal:

@@ -12,7 +12,15 @@ from billing.services.change import change_now
 from billing.services.subscribe import subscribe
 from credits.models import CreditGrant, SubscriptionCredit
 from tests.factories import CustomerFactory
-from tests.pro_plan import ProPlan, assert_books_add_up, make_pro_plan, remaining, sweep, use
+from tests.pro_plan import (
+    ProPlan,
+    assert_books_add_up,
+    make_pro_plan,
+    remaining,
+    renew_by_the_shortest_clock,
+    sweep,
+    use,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +70,19 @@ class TestQuotasRenewWithTheirMetric:
         subscribe(at=october + HOUR, customer=customer, plan=pro.plan)
 
         assert remaining(customer, pro.metric, october + 2 * HOUR) == 10_000
+
+    def test_what_quotas_of_another_clock_paid_for_is_no_debt_of_the_year(self):
+        # 350 of 365 days of 20,000; the month's 10,000, of which 8,000 were used, are no part of the year.
+        small = yearly_calls(10_000)
+        big, customer = yearly_calls(20_000, beside=small, base_cents=5800), CustomerFactory()
+        subscription = subscribe(at=APRIL, customer=customer, plan=small.plan)
+        renew_by_the_shortest_clock(subscription)
+        use(customer, small.metric, 8_000, APRIL + HOUR)
+
+        change_now(subscription=subscription, price=big.price, at=HALF_TIME)
+
+        assert remaining(customer, small.metric, HALF_TIME + HOUR) == Decimal("19178.082192")
+        assert_books_add_up(HALF_TIME + HOUR)
 
     def test_what_was_sold_by_the_shortest_clock_goes_on_by_it(self):
         pro, customer = yearly_calls(10_000), CustomerFactory()

@@ -69,6 +69,17 @@ class TestAChange:
         assert money_left(customer, HALF_TIME + HOUR) == [1_000, 3_000]
         assert_books_add_up(HALF_TIME + HOUR)
 
+    def test_what_was_spent_beyond_the_days_is_taken_off_the_next_one(self):
+        # Calls: 1,500 of 3,000 and 500 of 1,000, of which 3,000 are spent: 1,000 too many. Storage: 4,000 less these.
+        small = with_storage(money_plan(3_000), 4_000)
+        big, customer = with_storage(money_plan(1_000, beside=small), 4_000), CustomerFactory()
+        subscription = subscribe(at=APRIL, customer=customer, plan=small.plan)
+        use(customer, small.metric, 600, APRIL + HOUR)
+
+        change_now(subscription=subscription, price=big.price, at=HALF_TIME)
+
+        assert money_left(customer, HALF_TIME + HOUR) == [3_000]
+
     def test_what_an_operator_added_is_kept(self):
         # 3,000 and 1,500 more, of which 1,500 are spent by 300 calls.
         small = money_plan(3_000)

@@ -7,14 +7,12 @@ import pytest
 from billing.books import check_books
 from billing.services.close_periods import close_periods
 from billing.services.subscribe import subscribe
-from credits.models import CreditDefinition, CreditGrant, CreditTransaction, SubscriptionCredit
-from credits.services.end_grants import withdraw_grants
+from credits.models import CreditDefinition, CreditGrant, CreditTransaction
 from credits.services.grants import revoke_grant
-from credits.services.renew import grant_for_periods
 from credits.services.settle import settle_periods
 from plans.models import SubscriptionPeriod
 from tests.factories import CustomerFactory
-from tests.pro_plan import bills, make_pro_plan, remaining, sweep, use
+from tests.pro_plan import bills, make_pro_plan, remaining, renew_by_the_shortest_clock, sweep, use
 
 JANUARY, FEBRUARY, MARCH, APRIL = (datetime(2026, month, 1, tzinfo=UTC) for month in range(1, 5))
 NEXT_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
@@ -147,18 +145,9 @@ def test_several_months_settled_at_once_are_as_one_after_the_other():
     ]
 
 
-def renew_by_the_shortest_clock(customer):
-    """Let a quota be as it was sold before it renewed with the clock of its metric."""
-    subscription = customer.subscriptions.get()
-    withdraw_grants(subscription=subscription, at=JANUARY)
-    SubscriptionCredit.objects.filter(subscription=subscription).update(renews_by_shortest_clock=True)
-    periods = SubscriptionPeriod.objects.filter(subscription=subscription)
-    grant_for_periods(at=JANUARY, periods=periods.select_related("item"))
-
-
 def test_a_yearly_bill_has_the_rests_of_its_months():
     pro, customer = subscribed(frequency="YEARLY", base_frequency="MONTHLY", base_cents=0, days=10)
-    renew_by_the_shortest_clock(customer)
+    renew_by_the_shortest_clock(customer.subscriptions.get())
     use(customer, pro.metric, 400, JANUARY + DAY)
     use(customer, pro.metric, 1_150, FEBRUARY)
     assert remaining(customer, pro.metric, FEBRUARY + HOUR) == 1_600 - 1_150
