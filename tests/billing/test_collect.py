@@ -8,13 +8,14 @@ from billing.exchange import Card, Declined, Paid
 from billing.models import Dunning, Invoice, Payment
 from billing.services.collect import (
     claim_invoice_to_collect,
+    claim_invoice_to_retry,
     record_collect_refused,
     record_collect_unknown,
     record_declined,
     record_payment,
     record_payment_method,
 )
-from billing.services.send import record_sent
+from billing.services.send import claim_invoice_to_send, record_sent
 from billing.services.subscribe import subscribe
 from tests.factories import START, CustomerFactory
 from tests.pro_plan import make_pro_plan
@@ -79,6 +80,18 @@ def test_a_charge_without_an_answer_says_why_until_there_is_one(customer):
     record_payment(invoice=charge.invoice, paid=Paid(reference="in_1", amount_cents=2_900), at=SOON)
 
     assert (waiting.collect_error, Invoice.objects.get().collect_error) == ("Stripe timed out.", "")
+
+
+def test_a_retry_takes_nothing_from_whoever_is_sending():
+    customer = CustomerFactory()
+    subscribe(at=START, customer=customer, plan=make_pro_plan().plan)
+    give_card(customer, "pm_old")
+    claim_invoice_to_send(at=START, now=START)
+    held_until = Invoice.objects.get().send_at
+
+    charge = claim_invoice_to_retry(invoice=Invoice.objects.get(), at=SOON)
+
+    assert (charge, Invoice.objects.get().send_at) == (None, held_until)
 
 
 def test_an_answer_that_another_worker_got_is_not_forgotten_when_ours_is_lost(customer):

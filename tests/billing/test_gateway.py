@@ -1,5 +1,7 @@
 """What the gateway does at Stripe, seen there, and what it makes of Stripe's answers."""
 
+from dataclasses import replace
+
 import pytest
 import stripe
 from djstripe import models as mirrored
@@ -70,6 +72,15 @@ def visa(ada):
 def sent(ada):
     """Ada's invoice at Stripe, waiting to be paid."""
     return gateway.send_invoice(invoice(), stripe_customer=ada)
+
+
+def test_the_next_revision_of_an_invoice_is_charged_by_a_key_of_its_own(ada, sent):
+    declined = gateway.attach_payment_method(stripe_customer=ada, payment_method="pm_card_chargeCustomerFail")
+    following = gateway.send_invoice(replace(invoice(), revision=1), stripe_customer=ada)
+
+    answers = [gateway.charge_invoice(charge(one, declined.stripe_id)) for one in (sent, following)]
+
+    assert [(type(answer), answer.code) for answer in answers] == [(Declined, "generic_decline")] * 2
 
 
 def test_what_stands_at_stripe_with_another_total_is_not_taken_for_ours(ada, sent):

@@ -12,6 +12,7 @@ from billing.services.cancel import cancel_now
 from billing.services.change import change_now
 from billing.services.collect import record_payment
 from billing.services.late_invoices import bill_found
+from billing.services.pause import pause
 from billing.services.subscribe import subscribe
 from billing.services.void import void_invoice
 from credits.models import CreditGrant
@@ -98,6 +99,17 @@ class TestAVersionThatAChangeEnded:
 
         cancel_now(subscription=Subscription.objects.live().get(), at=OVER + DAY)
         sweep(OVER + 2 * DAY)
+
+        assert bills(bob)[-1] == ("issued", 1_500, [("late_usage", 300, 1_500)])
+
+    def test_so_does_the_cancel_of_one_that_is_paused(self, bob, pro):
+        sweep(CANCELED + 13 * DAY)
+        subscription = Subscription.objects.live().get()
+        pause(subscription=subscription, at=CANCELED + 14 * DAY)
+        use(bob, pro.metric, 300, AT + DAY, key="late")
+        look_for_late_usage(OVER)
+
+        cancel_now(subscription=subscription, at=OVER + DAY)
 
         assert bills(bob)[-1] == ("issued", 1_500, [("late_usage", 300, 1_500)])
 
